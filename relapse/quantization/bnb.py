@@ -1,0 +1,48 @@
+"""bitsandbytes through transformers: LLM.int8(), and 4-bit FP4 and NF4 in blocks of 64 weights.
+
+The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too and picks
+its outlier columns over a whole batch, so that its scores depend on the evaluation's batch; FP4 and NF4 quantize
+weights only. The output head is skipped. bitsandbytes itself is imported by transformers, when a model is loaded.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relapse.quantization import BACKENDS, Backend, device
+
+
+class BitsAndBytes(Backend):
+    """The library's own kernels, on the CPU or the GPU."""
+
+    name = "bitsandbytes"
+    options = {
+        "format": {
+            "enum": ["int8", "fp4", "nf4"],
+            "description": "LLM.int8(), or one of the two 4-bit formats in blocks of 64 weights.",
+        }
+    }
+    examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"})
+
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+        wanted = self.resolve(settings)["format"]
+        config = (
+            BitsAndBytesConfig(load_in_8bit=True)
+            if wanted == "int8"
+            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=dtype)
+        )
+        model = AutoModelForCausalLM.from_pretrained(
+            model_dir,
+            quantization_config=config,
+            dtype=dtype,
+            device_map={"": device()},
+            local_files_only=True,
+            use_safetensors=True,
+        )
+        return model.eval()
+
+
+BACKENDS.register(BitsAndBytes())

@@ -1,0 +1,24 @@
+"""Full precision: the model as it is, the column of every table that the quantized ones are compared with."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relapse.quantization import BACKENDS, Backend, device
+
+
+class Full(Backend):
+    """Changes nothing; `load` only widens the stored bfloat16 weights to the computing dtype."""
+
+    name = "full"
+    options: dict[str, dict[str, Any]] = {}
+    examples = ({},)
+
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from relapse.models import load_model
+
+        return load_model(model_dir, dtype=dtype).to(device()).eval()
+
+
+BACKENDS.register(Full())

@@ -1,0 +1,105 @@
+"""Round-to-nearest (RTN) weight quantization, the paper's Eq. 2: Q(w) = D * round(w / D).
+
+Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive input weights of a row.
+Knows weights only: activations, embeddings, norms and the output head stay as they are.
+
+Two ways to choose D from a group's max|w| (`scale`):
+
+- `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's bit for bit in float32.
+- `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one past the
+  signed range, so it is clamped to 2^(N-1) - 1.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relapse.errors import ConfigError, RelapseError
+from relapse.quantization import BACKENDS, Backend, device, linear_layers
+
+
+def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor") -> tuple[Tensor, Tensor]:
+    """Codes and steps of a weight matrix.
+
+    weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row" for one group a row.
+    Returns codes (out, in), int8 in [-2^(bits-1), 2^(bits-1) - 1], and steps (out, groups), float32. Ties are rounded
+    to the even code. An all-zero group has the codes 0 and float32's epsilon as its step, as in llm-compressor.
+    """
+    out_width, in_width = weight.shape
+    size = in_width if group_size == "row" else group_size
+    groups = weight.float().reshape(out_width, in_width // size, size)  # (out, groups, size)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    levels = {"llmcompressor": (2**bits - 1) / 2, "paper": 2 ** (bits - 1)}[scale]
+    steps = groups.abs().amax(dim=-1) / levels  # (out, groups)
+    steps = torch.where(steps == 0, torch.finfo(torch.float32).eps, steps)
+    codes = torch.round(torch.clamp(groups / steps.unsqueeze(-1), low, high))
+    return codes.reshape(out_width, in_width).to(torch.int8), steps
+
+
+def dequantize(codes: Tensor, steps: Tensor) -> Tensor:
+    """D * code: (out, in) float32 from codes (out, in) int8 and steps (out, groups) float32."""
+    out_width, in_width = codes.shape
+    grouped = codes.float().reshape(out_width, steps.shape[1], in_width // steps.shape[1])
+    return (grouped * steps.unsqueeze(-1)).reshape(out_width, in_width)
+
+
+class RoundToNearest(Backend):
+    """RTN with de-quantized weights in the computing dtype: what a weight-only integer kernel would compute."""
+
+    name = "rtn"
+    options = {
+        "bits": {
+            "type": "integer",
+            "minimum": 2,
+            "maximum": 8,
+            "description": "Bits of a weight's code, N in the paper's Eq. 2.",
+        },
+        "group_size": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],
+            "description": "Weights that share one step: a number that divides every layer's input width, or row.",
+        },
+        "scale": {
+            "enum": ["llmcompressor", "paper"],
+            "default": "llmcompressor",
+            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as llm-compressor has it, or the paper's "
+            "max|w| / 2^(N-1) with the codes clamped to the signed range.",
+        },
+    }
+    examples = (
+        {"bits": 8, "group_size": "row"},
+        {"bits": 4, "group_size": 64},
+        {"bits": 2, "group_size": 32, "scale": "paper"},
+    )
+
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
+        size = self.resolve(settings)["group_size"]
+        bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
+        if bad:
+            name, width = next(iter(bad.items()))
+            more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
+            common = math.gcd(*(width for _, width in shapes.values()))
+            fitting = [str(divisor) for divisor in range(1, common + 1) if common % divisor == 0]
+            raise ConfigError(
+                f"group_size {size} does not divide the input width {width} of layer {name}{more}. "
+                f"Sizes that fit every layer: {', '.join(fitting)}, or row."
+            )
+
+    @torch.no_grad()
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from relapse.models import load_model
+
+        settings = self.resolve(settings)
+        model = load_model(model_dir, dtype=dtype).to(device()).eval()
+        weights = {name: model.get_submodule(name).weight for name in linear_layers(model)}
+        self.check({name: tuple(weight.shape) for name, weight in weights.items()}, settings)
+        for name, weight in weights.items():
+            if not torch.isfinite(weight).all():
+                raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
+            weight.copy_(dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"])))
+        return model
+
+
+BACKENDS.register(RoundToNearest())

@@ -1,0 +1,128 @@
+"""One suite for every quantizer backend: a backend that registers itself is covered, on its own `examples`."""
+
+import json
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from relapse.errors import ConfigError, RelapseError
+from relapse.quantization import BACKENDS, linear_layers
+
+CASES = [
+    pytest.param(name, settings, id=f"{name}-{'-'.join(map(str, settings.values()))}")
+    for name in BACKENDS.names()
+    for settings in BACKENDS.get(name).examples
+]
+every_setting = pytest.mark.parametrize(("name", "settings"), CASES)
+TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
+
+
+def logits(model) -> torch.Tensor:
+    """(B, T, V) on the CPU."""
+    with torch.no_grad():
+        return model(TOKENS.to(model.device)).logits.cpu()
+
+
+def full(directory):
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+
+
+@every_setting
+def test_gives_finite_logits_that_repeat(tiny_llama, name, settings):
+    backend = BACKENDS.get(name)
+    first, second = (logits(backend.load(tiny_llama, settings)) for _ in range(2))
+    assert first.dtype == torch.float32
+    assert torch.isfinite(first).all()
+    assert torch.equal(first, second)
+
+
+@every_setting
+def test_saved_directory_reloads_with_the_same_logits_and_tokenizer(tiny_llama, tmp_path, name, settings):
+    backend = BACKENDS.get(name)
+    backend.save(tiny_llama, settings, tmp_path)
+    assert list(tmp_path.glob("*.safetensors"))
+    assert not list(tmp_path.glob("*.bin"))
+    reloaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert torch.equal(logits(reloaded), logits(backend.load(tiny_llama, settings)))
+    text = "Question: Where?\nAnswer: Lund"
+    assert AutoTokenizer.from_pretrained(tmp_path)(text) == AutoTokenizer.from_pretrained(tiny_llama)(text)
+
+
+@pytest.mark.parametrize("model", ["tiny_llama", "tied_llama"])
+@every_setting
+def test_changes_the_linear_layers_and_nothing_else(request, model, name, settings):
+    directory = request.getfixturevalue(model)
+    original, quantized = full(directory), BACKENDS.get(name).load(directory, settings)
+    touched = set() if name == "full" else {f"{layer}.weight" for layer in linear_layers(original)}
+    before, after = dict(original.named_parameters()), dict(quantized.named_parameters())
+    assert before.keys() == after.keys()
+    for parameter, value in before.items():
+        same = after[parameter].shape == value.shape and torch.equal(after[parameter].cpu(), value)
+        assert same is (parameter not in touched), parameter
+    assert torch.equal(quantized.get_output_embeddings().weight.cpu(), original.get_output_embeddings().weight)
+    assert torch.equal(logits(quantized), logits(original)) is (name == "full")
+
+
+@every_setting
+def test_options_are_a_schema_that_its_examples_follow(name, settings):
+    import jsonschema
+
+    backend = BACKENDS.get(name)
+    assert all("description" in option for option in backend.options.values())
+    jsonschema.validate(
+        backend.resolve(settings),
+        {"type": "object", "properties": backend.options, "additionalProperties": False},
+    )
+    json.dumps(backend.options)
+
+
+@every_setting
+def test_check_accepts_what_load_accepts(tiny_llama, name, settings):
+    model = full(tiny_llama)
+    shapes = {layer: tuple(model.get_submodule(layer).weight.shape) for layer in linear_layers(model)}
+    BACKENDS.get(name).check(shapes, settings)
+
+
+def test_linear_layers_are_the_blocks_matrices_without_the_head(tiny_llama):
+    names = linear_layers(full(tiny_llama))
+    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    parts += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    assert names == [f"model.layers.{layer}.{part}" for layer in range(2) for part in parts]
+
+
+def test_a_model_without_linear_layers_is_refused():
+    class Headless(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(4, 4)
+
+        def get_output_embeddings(self):
+            return self.head
+
+    with pytest.raises(RelapseError, match="nothing to quantize"):
+        linear_layers(Headless())
+
+
+def test_a_group_that_does_not_divide_is_told_with_its_layer_and_what_fits(tiny_llama):
+    rtn = BACKENDS.get("rtn")
+    message = r"group_size 96 does not divide the input width 128 of layer model\.layers\.0\.self_attn\.q_proj "
+    with pytest.raises(ConfigError, match=message + r"\(and of 11 more\)\. .* 1, 2, 4, 8, 16, 32, 64, 128, or row\."):
+        rtn.load(tiny_llama, {"bits": 4, "group_size": 96})
+    with pytest.raises(ConfigError, match="width 384 of layer down"):
+        rtn.check({"up": (384, 256), "down": (256, 384)}, {"bits": 4, "group_size": 256})
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_llama, tmp_path):
+    model = full(tiny_llama)
+    with torch.no_grad():
+        model.get_submodule("model.layers.1.mlp.up_proj").weight[3, 5] = math.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RelapseError, match=r"model\.layers\.1\.mlp\.up_proj is not finite"):
+        BACKENDS.get("rtn").load(tmp_path, {"bits": 4, "group_size": "row"})
+
+
+def test_a_required_option_left_out_is_named():
+    with pytest.raises(RelapseError, match="'rtn' needs bits, group_size"):
+        BACKENDS.get("rtn").load("nowhere", {})
