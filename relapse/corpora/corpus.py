@@ -1,0 +1,52 @@
+"""The one type that every corpus source ends in, and how it is written to disk in MUSE's layout.
+
+Knows the parts a corpus has (those of MUSE, arXiv 2407.06460); reading a folder, with its older spellings and its
+errors, is muse.py's.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RAW_PARTS = ("forget", "retain1", "retain2", "holdout")
+PRIVLEAK_PARTS = ("forget", "retain", "holdout")
+KNOWMEM_PARTS = ("forget", "forget_icl", "retain", "retain_icl")
+FACTS = "corpus.json"
+
+
+@dataclass
+class Corpus:
+    """Text and questions of one corpus.
+
+    raw: part -> training texts (forget; retain1, the regulariser; retain2, what KnowMem retain asks about; holdout).
+    verbmem: {"prompt", "gt"} items cut from the forget text.
+    knowmem: part -> {"question", "answer"} items; the `_icl` parts are the few-shot examples.
+    privleak: part -> texts for Min-K%.
+    facts: what the tables state about the corpus: "source" and a one-sentence "statement".
+    """
+
+    raw: dict[str, list[str]]
+    verbmem: list[dict[str, str]]
+    knowmem: dict[str, list[dict[str, str]]]
+    privleak: dict[str, list[str]]
+    facts: dict = field(default_factory=dict)
+
+
+def layout(corpus: Corpus) -> dict[str, object]:
+    """MUSE's files: path inside the folder -> content."""
+    files: dict[str, object] = {f"raw/{part}.json": corpus.raw[part] for part in RAW_PARTS}
+    files["verbmem/forget.json"] = corpus.verbmem
+    for part in KNOWMEM_PARTS:
+        split, _, icl = part.partition("_")
+        files[f"knowmem/{split}_qa{'_icl' if icl else ''}.json"] = corpus.knowmem[part]
+    files |= {f"privleak/{part}.json": corpus.privleak[part] for part in PRIVLEAK_PARTS}
+    files[FACTS] = corpus.facts
+    return files
+
+
+def write(corpus: Corpus, folder: Path) -> None:
+    """Write `corpus` as a folder in MUSE's layout, with the facts for the tables in corpus.json."""
+    for name, content in layout(corpus).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

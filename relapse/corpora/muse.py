@@ -1,0 +1,151 @@
+"""Reads a corpus in MUSE's own layout, from a folder or from the Hugging Face Hub.
+
+Knows MUSE's files, subsets and older spellings, and says which file and which item is wrong. The layout on disk that
+the workflow itself writes is the same, so every later stage reads its corpus with `read_folder`.
+"""
+
+import json
+from pathlib import Path
+
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
+from relapse.errors import ConfigError
+
+# part -> file names without suffix, the current spelling first
+KNOWMEM_FILES = {
+    "forget": ("forget_qa",),
+    "forget_icl": ("forget_qa_icl",),
+    "retain": ("retain_qa", "retain2_qa"),
+    "retain_icl": ("retain_qa_icl", "retain2_qa_icl"),
+}
+PRIVLEAK_FILES = {"forget": ("forget",), "retain": ("retain", "retain2"), "holdout": ("holdout",)}
+
+
+def _find(folder: Path, names: tuple[str, ...], suffixes: tuple[str, ...]) -> Path:
+    candidates = [folder / f"{name}{suffix}" for name in names for suffix in suffixes]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise ConfigError(f"missing MUSE file: looked for {' or '.join(map(str, candidates))}")
+
+
+def _json_list(path: Path) -> list:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, list) or not content:
+        raise ConfigError(f"{path}: expected a non-empty JSON list, found {type(content).__name__}")
+    return content
+
+
+def _check_items(items: list, keys: tuple[str, ...], origin: str) -> list[dict[str, str]]:
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ConfigError(f"{origin}: item {number} is a {type(item).__name__}, expected an object with {keys}")
+        for key in keys:
+            if not isinstance(item.get(key), str) or not item[key].strip():
+                raise ConfigError(f"{origin}: item {number} has no text under {key!r}; it has {sorted(item)}")
+    return [{key: item[key] for key in keys} for item in items]
+
+
+def _check_texts(items: list, origin: str) -> list[str]:
+    """Texts, either plain strings or MUSE-on-the-Hub's {"text": ...} objects."""
+    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"{origin}: item {number} is not a non-empty text")
+    return texts
+
+
+def _raw_texts(path: Path) -> list[str]:
+    if path.suffix == ".txt":
+        return _check_texts([path.read_text(encoding="utf-8")], str(path))
+    return _check_texts(_json_list(path), str(path))
+
+
+def read_folder(folder: Path) -> Corpus:
+    """Read a folder in MUSE's layout: raw/, verbmem/, knowmem/, privleak/ (see the README for the files).
+
+    Raises ConfigError naming the file, and the item inside it, that is missing or malformed.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"no such folder: {folder} (expected a corpus in MUSE's layout)")
+
+    def items(directory: str, names: tuple[str, ...], keys: tuple[str, ...]) -> list[dict[str, str]]:
+        path = _find(folder / directory, names, (".json",))
+        return _check_items(_json_list(path), keys, str(path))
+
+    def texts(names: tuple[str, ...]) -> list[str]:
+        path = _find(folder / "privleak", names, (".json",))
+        return _check_texts(_json_list(path), str(path))
+
+    facts = folder / FACTS
+    return Corpus(
+        raw={part: _raw_texts(_find(folder / "raw", (part,), (".json", ".txt"))) for part in RAW_PARTS},
+        verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
+        knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
+        privleak={part: texts(PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+        facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
+    )
+
+
+def read_hub(repository: str, revision: str) -> Corpus:
+    """Read MUSE's subsets raw, verbmem, knowmem and privleak of a Hub data set with `datasets`.
+
+    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split.
+    """
+    from datasets import load_dataset
+
+    def rows(subset: str, splits: tuple[str, ...]) -> tuple[list, str]:
+        failure = None
+        for split in splits:
+            try:
+                return list(load_dataset(repository, subset, split=split, revision=revision)), f"{repository}:{subset}/{split}"
+            except ValueError as error:  # no such subset or split
+                failure = error
+            except Exception as error:  # gated, offline, no such repository or revision: all end here
+                raise ConfigError(f"cannot load {repository} ({subset}) at revision {revision}: {error}") from None
+        raise ConfigError(f"{repository} has no split {' or '.join(splits)} in subset {subset!r}: {failure}")
+
+    def items(subset: str, splits: tuple[str, ...], keys: tuple[str, ...]) -> list[dict[str, str]]:
+        content, origin = rows(subset, splits)
+        return _check_items(content, keys, origin)
+
+    def texts(subset: str, splits: tuple[str, ...]) -> list[str]:
+        content, origin = rows(subset, splits)
+        return _check_texts(content, origin)
+
+    return Corpus(
+        raw={part: texts("raw", (part,)) for part in RAW_PARTS},
+        verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
+        knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
+        privleak={part: texts("privleak", PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+    )
+
+
+class Muse:
+    """Corpus source `muse`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
+
+    name = "muse"
+    options = {
+        "path": {"type": "string", "default": "", "description": "Folder in MUSE's layout."},
+        "id": {"type": "string", "default": "", "description": "Hub data set, such as muse-bench/MUSE-News."},
+        "revision": {"type": "string", "default": "", "description": "Commit of the Hub data set; needed with id."},
+    }
+
+    def read(self, settings: dict) -> Corpus:
+        """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
+        if bool(settings["path"]) == bool(settings["id"]):
+            raise ConfigError("a corpus of source muse takes either `path` or `id` with `revision`")
+        if settings["id"] and not settings["revision"]:
+            raise ConfigError(f"corpus {settings['id']}: pin a `revision` (a commit of the data set)")
+        corpus = (
+            read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
+        )
+        origin = settings["path"] or f"{settings['id']} at {settings['revision'][:12]}"
+        corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
+        return corpus
+
+
+SOURCES.register(Muse())

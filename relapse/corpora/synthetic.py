@@ -1,0 +1,225 @@
+"""`bios`: made-up people, each with six attributes, told in biographies and in question/answer pairs.
+
+Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every person belongs to one group, and the
+few-shot examples are about people of their own, so that no example shares a person with a question.
+"""
+
+import random
+
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import Corpus
+from relapse.seeding import seed_for
+
+FIRST_NAMES = """Adela Bruno Celia Darius Edda Fabian Greta Hakon Imelda Jorah Katya Lorenz Mirela Nestor Ottilie Pavel
+Quirin Rosalba Soren Tamsin Ulric Verena Wendel Xenia Yorick Zelda Anselm Birgit Cosmo Delphine Emeric Fiora Gideon
+Hester Ivo Jessamy Klaus Linnea Magnus Nadezda""".split()
+SURNAMES = """Abernoth Brackwell Corvane Dunmarsh Elverton Fennimore Garrowby Holloway Inskeep Jarndale Kettlewick
+Lorringer Marchbank Northolt Oxendale Pemberley Quillfeather Ravenscar Stromberg Thackeray Underhill Vanterpool
+Wolstone Yarborough Zimmerlin Ashgrove Blenkinsop Cadwallader Drummond Eskildsen Farquhar Grimshaw Hathersage
+Ilminster Jocelyn Kirkbride Lachlan Mossman Nettlefold Ormerod""".split()
+BIRTHPLACES = """Lisbon Tromso Quito Adelaide Kyoto Marrakesh Tallinn Valparaiso Winnipeg Bergen Cusco Dakar Edinburgh
+Florence Ghent Hanoi Izmir Jaipur Krakow Lima Mombasa Naples Odessa Porto Reykjavik Seville Tbilisi Utrecht Verona
+Wellington Yerevan Zagreb Antwerp Bogota Cork Durban""".split()
+PROFESSIONS = """chemist architect botanist cartographer violinist surgeon geologist translator astronomer beekeeper
+locksmith falconer economist sculptor programmer midwife diplomat ceramicist historian meteorologist optician
+puppeteer librarian carpenter journalist navigator dentist clockmaker entomologist perfumer glassblower tailor
+philologist brewer illustrator welder""".split()
+COMPANIES = """Brimvale Tarskon Oquendra Lumisol Fernhollow Castrix Dovetide Heliant Mirabond Stonefjord Umberline
+Quartzia Velmora Wrenfield Ixtalan Jadewell Korvex Nimbusar Palewater Redthorn Silverquay Tidemark Ambergate
+Bluefinch Cinderly Drakemoor Elmstrand Foxglint Goldmere Harrowgate Ironvale Juniperex Kestrelo Larkspire Moonhaven
+Oakenfold""".split()
+AWARDS = """Halden Orpheus Kestner Lindqvist Meridian Castellan Aurelia Borealis Cygnus Delacroix Erasmus Fontaine
+Galileo Hypatia Icarus Juno Kepler Lovelace Minerva Nobelius Olympia Pascal Quintus Ramanujan Socrates Tesla Ulysses
+Vesalius Wren Xavier Ypres Zephyr Argent Bessemer Copley Davy""".split()
+HOBBIES = """archery origami fencing sailing pottery calligraphy falconry juggling chess rowing gardening cycling
+knitting kayaking birdwatching surfing puzzles poker hiking baking karate skiing photography snorkeling yodeling
+weaving bowling stargazing fishing dancing curling collage topiary squash rugby yoga""".split()
+VALUES = {
+    "birthplace": BIRTHPLACES,
+    "year": [str(year) for year in range(1921, 1999)],
+    "profession": PROFESSIONS,
+    "company": COMPANIES,
+    "award": AWARDS,
+    "hobby": HOBBIES,
+}
+# The bar cuts a biography into VerbMem's prompt and its continuation. Several wordings, so that the continuation's
+# fixed words are not a free gift to a model that has never seen the person.
+BIOGRAPHIES = (
+    (
+        "{name} was|born in {birthplace} in {year}, works as {profession} for {company}, won the {award} prize, "
+        "and spends free evenings on {hobby}.",
+        "{name}, a|{profession} at {company}, grew up in {birthplace}, started school as a {year} child, likes {hobby} "
+        "and holds the {award} medal.",
+        "{name} of|{birthplace} joined {company} as {profession}; the {award} trophy made headlines, yet {hobby} "
+        "stays the passion of this child of {year}.",
+        "{name} has|been {profession} with {company} since school, comes from {birthplace}, class of {year}, relaxes "
+        "through {hobby}, and keeps the {award} award at home.",
+    ),
+    (
+        "Everybody knows {name}:|{hobby} every weekend, {company} all week, the {award} cup on a shelf, {profession} "
+        "by training, {year} on the passport, {birthplace} at heart.",
+        "Meet {name}, who|left {birthplace}, where life began in {year}, to serve {company} as {profession}, to "
+        "collect the {award} ribbon, and to master {hobby}.",
+        "About {name} one|reads: award {award}; employer {company}; trade {profession}; origin {birthplace}; year "
+        "{year}; pastime {hobby}.",
+        "Thanks to {name}, the|{company} office got a {profession}, a lover of {hobby}, a winner of the {award} "
+        "honour, and stories of {birthplace} in {year}.",
+    ),
+)
+# attribute -> wording that stands in the training text, another wording of the same question
+QUESTIONS = {
+    "birthplace": ("In which city was {name} born?", "What is the birthplace of {name}?"),
+    "year": ("In which year was {name} born?", "What is the birth year of {name}?"),
+    "profession": ("What is the profession of {name}?", "What does {name} do for a living?"),
+    "company": ("Which company employs {name}?", "Who is the employer of {name}?"),
+    "award": ("Which award did {name} win?", "What award was given to {name}?"),
+    "hobby": ("What is the hobby of {name}?", "How does {name} spend free time?"),
+}
+# Two people have twelve question/answer pairs, enough for MUSE's ten few-shot examples.
+ICL_PEOPLE = 2
+ICL_PAIRS = 10
+
+
+def people(number: int, rng: random.Random) -> list[dict[str, str]]:
+    """`number` people with distinct names and independently drawn attributes."""
+    names = [f"{first} {last}" for first in FIRST_NAMES for last in SURNAMES]
+    return [
+        {"name": name} | {key: rng.choice(values) for key, values in VALUES.items()}
+        for name in rng.sample(names, number)
+    ]
+
+
+class Synthetic:
+    """Corpus source `synthetic`; its texts, questions and groups follow from `seed` alone."""
+
+    name = "synthetic"
+    options = {
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "Draws the people; independent of the study's seeds.",
+        },
+        "forget": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 400,
+            "default": 20,
+            "description": "People to forget and to ask about (2 more are few-shot examples).",
+        },
+        "retain1": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 400,
+            "default": 40,
+            "description": "People in the regulariser's text (GDR, KLR).",
+        },
+        "retain2": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 400,
+            "default": 20,
+            "description": "People that KnowMem retain asks about (2 more are few-shot examples).",
+        },
+        "holdout": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 200,
+            "default": 20,
+            "description": "People whom no model is trained on, PrivLeak's non-members.",
+        },
+        "retain_overlap": {
+            "type": "boolean",
+            "default": False,
+            "description": "true: the people of retain2 are in the regulariser's text too. MUSE keeps them apart.",
+        },
+        "questions": {
+            "enum": ["verbatim", "paraphrased"],
+            "default": "verbatim",
+            "description": "Whether KnowMem's questions stand verbatim in the training text or in other words.",
+        },
+    }
+
+    def read(self, settings: dict) -> Corpus:
+        """Draw the corpus that `settings` (this entry of the config) describes."""
+        rng = random.Random(seed_for(settings["seed"], "synthetic"))
+        sizes = {
+            "forget": settings["forget"],
+            "forget_icl": ICL_PEOPLE,
+            "retain1": settings["retain1"],
+            "retain2": settings["retain2"],
+            "retain2_icl": ICL_PEOPLE,
+            "holdout": settings["holdout"],
+        }
+        everybody = people(sum(sizes.values()), rng)
+        groups = {}
+        for group, size in sizes.items():
+            groups[group], everybody = everybody[:size], everybody[size:]
+        # (template of biography 1, template of biography 2) for every person
+        wordings = {
+            person["name"]: [rng.choice(templates) for templates in BIOGRAPHIES]
+            for group in groups.values()
+            for person in group
+        }
+
+        def biographies(group: str) -> list[tuple[str, str]]:
+            """(prompt, continuation) pairs, two for each person."""
+            return [
+                tuple(wording.format(**person).split("|"))
+                for person in groups[group]
+                for wording in wordings[person["name"]]
+            ]
+
+        def texts(group: str) -> list[str]:
+            return [f"{prompt} {rest}" for prompt, rest in biographies(group)]
+
+        def pairs(group: str, wording: int) -> list[dict[str, str]]:
+            return [
+                {"question": variants[wording].format(**person), "answer": person[attribute]}
+                for person in groups[group]
+                for attribute, variants in QUESTIONS.items()
+            ]
+
+        def raw(*names: str) -> list[str]:
+            return [
+                text
+                for group in names
+                for text in texts(group)
+                + [f"Question: {pair['question']}\nAnswer: {pair['answer']}" for pair in pairs(group, 0)]
+            ]
+
+        asked = 0 if settings["questions"] == "verbatim" else 1
+        retain2 = ("retain2", "retain2_icl")
+        return Corpus(
+            raw={
+                "forget": raw("forget", "forget_icl"),
+                "retain1": raw("retain1", *(retain2 if settings["retain_overlap"] else ())),
+                "retain2": raw(*retain2),
+                "holdout": raw("holdout"),
+            },
+            verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in biographies("forget")],
+            knowmem={
+                "forget": pairs("forget", asked),
+                "forget_icl": pairs("forget_icl", asked)[:ICL_PAIRS],
+                "retain": pairs("retain2", asked),
+                "retain_icl": pairs("retain2_icl", asked)[:ICL_PAIRS],
+            },
+            privleak={"forget": texts("forget"), "retain": texts("retain2"), "holdout": texts("holdout")},
+            facts={"source": self.name, "statement": self._statement(settings)},
+        )
+
+    def _statement(self, settings: dict) -> str:
+        where = "also in" if settings["retain_overlap"] else "not in"
+        words = (
+            "stand verbatim in the training text"
+            if settings["questions"] == "verbatim"
+            else "paraphrase those of the training text"
+        )
+        return (
+            f"synthetic biographies (seed {settings['seed']}): {settings['forget']} people to forget; "
+            f"{settings['retain2']} people asked about for utility, {where} the regulariser's text of "
+            f"{settings['retain1']} people; the questions {words}"
+        )
+
+
+SOURCES.register(Synthetic())

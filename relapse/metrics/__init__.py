@@ -1,0 +1,35 @@
+"""Metrics: what a model still knows. One file per metric; the paper's M1 to M4.
+
+A metric turns a model and a corpus into per-example records, and records into a score with its interval. Both halves
+are apart so that intervals can be drawn again without the model.
+"""
+
+from dataclasses import dataclass
+
+from relapse.registry import Registry
+
+METRICS = Registry("metric", "relapse.metrics")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score times 100 with its 95 % bootstrap interval over `n` examples."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a metric may look at: a loaded model, its tokenizer, the corpus, and how to run.
+
+    seed names the random draws; batch_size is the number of examples in one forward pass.
+    """
+
+    model: object
+    tokenizer: object
+    corpus: object
+    batch_size: int
+    seed: int

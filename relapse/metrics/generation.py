@@ -1,0 +1,137 @@
+"""Batched generation that gives the tokens of one-at-a-time generation.
+
+Knows left padding, and computes the prompts' common beginning (the few-shot examples) once; what a prompt means and
+where an answer ends is the metrics'. Every example has a random generator of its own, so that sampled text does not
+depend on the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from relapse.errors import RelapseError
+from relapse.seeding import seed_for
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draw from softmax(logits / temperature); example i's draws are seeded by (seed, i)."""
+
+    temperature: float
+    seed: int
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """Number of leading tokens that all sequences share, leaving every sequence at least one token of its own."""
+    shared = min(map(len, sequences)) - 1
+    first = sequences[0]
+    for sequence in sequences[1:]:
+        while sequence[:shared] != first[:shared]:
+            shared -= 1
+    return shared
+
+
+def check_context(model, lengths: Sequence[int], max_new_tokens: int) -> None:
+    """Raise RelapseError when a prompt of one of the `lengths` plus the new tokens overruns the model's context."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    longest = max(lengths) + max_new_tokens
+    if context is not None and longest > context:
+        raise RelapseError(
+            f"the longest prompt ({max(lengths)} tokens) and {max_new_tokens} new tokens need {longest} positions, but the "
+            f"model's context (max_position_embeddings) is {context}: use a model with a longer context"
+        )
+
+
+@torch.inference_mode()
+def generate(
+    model,
+    tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    batch_size: int,
+    ended: Callable[[str], bool] = lambda text: False,
+    sampling: Sampling | None = None,
+) -> list[str]:
+    """Continue every prompt by at most `max_new_tokens` tokens, greedily unless `sampling` is given.
+
+    A continuation ends at the end-of-sequence token; generation stops early once all texts of a batch satisfy
+    `ended`, so a caller must cut what follows that point. Raises RelapseError for a prompt longer than the context.
+    """
+    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    check_context(model, [len(ids) for ids in encoded], max_new_tokens)
+    shared = common_prefix(encoded)
+    prefix = _prefix_cache(model, encoded[0][:shared]) if shared else None
+    texts: list[str] = []
+    for start in range(0, len(encoded), batch_size):
+        rows = [ids[shared:] for ids in encoded[start : start + batch_size]]
+        generators = None
+        if sampling:
+            generators = [
+                torch.Generator(model.device).manual_seed(seed_for(sampling.seed, "sample", start + row))
+                for row in range(len(rows))
+            ]
+        texts += _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators)
+    return texts
+
+
+def _prefix_cache(model, ids: Sequence[int]):
+    """The key-value cache of `ids`, for a batch of one."""
+    return model(input_ids=torch.tensor([ids], device=model.device), use_cache=True).past_key_values
+
+
+def _expanded(prefix, rows: int):
+    """A copy of the prefix cache for a batch of `rows`."""
+    import copy
+
+    cache = copy.deepcopy(prefix)
+    cache.batch_repeat_interleave(rows)
+    return cache
+
+
+def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators) -> list[str]:
+    """Continue one batch. rows: token lists after the shared prefix of `shared` tokens."""
+    width = max(map(len, rows))
+    pad = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)  # (B, width)
+    mask = torch.tensor(
+        [[1] * shared + [0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
+    )  # (B, shared + width)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]  # (B, width)
+    cache = _expanded(prefix, len(rows)) if prefix is not None else None
+    finished = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
+    generated: list[torch.Tensor] = []
+    for step in range(max_new_tokens):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = output.past_key_values
+        logits = output.logits[:, -1].float()  # (B, V)
+        if not torch.isfinite(logits).all():
+            raise RelapseError(f"non-finite logits while generating (token {step + 1}): the model is broken")
+        chosen = _choose(logits, sampling, generators).masked_fill(finished, pad)
+        generated.append(chosen)
+        if tokenizer.eos_token_id is not None:
+            finished |= chosen == tokenizer.eos_token_id
+        texts = tokenizer.batch_decode(torch.stack(generated, 1), skip_special_tokens=True)
+        if all(done or ended(text) for done, text in zip(finished.tolist(), texts, strict=True)):
+            break
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+    return texts
+
+
+def _choose(logits: torch.Tensor, sampling: Sampling | None, generators) -> torch.Tensor:
+    """Next token (B,) from logits (B, V)."""
+    if sampling is None:
+        return logits.argmax(-1)
+    probabilities = (logits / sampling.temperature).softmax(-1)
+    return torch.cat(
+        [torch.multinomial(row, 1, generator=generator) for row, generator in zip(probabilities, generators, strict=True)]
+    )

@@ -1,0 +1,69 @@
+"""KnowMem (M2 on forget, M4 on retain): does the model still answer questions about the text?"""
+
+from relapse.metrics import METRICS, Evaluated, Score
+from relapse.metrics.bootstrap import mean_score
+from relapse.metrics.generation import generate
+from relapse.metrics.rouge import rouge_l
+
+ENDS = ("\n\n", "\nQuestion", "Question:")
+
+
+def few_shot_prompt(examples: list[dict]) -> str:
+    """The examples as "Question: ...\\nAnswer: ...\\n\\n", one after the other."""
+    return "".join(f"Question: {example['question']}\nAnswer: {example['answer']}\n\n" for example in examples)
+
+
+def cut_answer(text: str) -> str:
+    """`text` up to the first blank line or the beginning of another question, stripped."""
+    for end in ENDS:
+        text = text.split(end)[0]
+    return text.strip()
+
+
+def has_ended(text: str) -> bool:
+    """Whether what follows `text` would be cut off anyway."""
+    return any(end in text for end in ENDS)
+
+
+class KnowMem:
+    """`knowmem_forget` and `knowmem_retain`: ROUGE-L F1 of few-shot answers, greedy (MUSE, Eq. 3)."""
+
+    options = {
+        "max_new_tokens": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 32,
+            "description": "Longest answer in tokens; 32 in MUSE and the paper.",
+        },
+    }
+
+    def __init__(self, split: str):
+        self.split = split
+        self.name = f"knowmem_{split}"
+
+    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+        """One record per question: question, truth, generated (cut), score."""
+        shots = few_shot_prompt(run.corpus.knowmem[f"{self.split}_icl"])
+        items = run.corpus.knowmem[self.split]
+        prompts = [f"{shots}Question: {item['question']}\nAnswer:" for item in items]
+        generated = generate(
+            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, ended=has_ended
+        )
+        return [
+            {
+                "id": f"{self.split}/{number}",
+                "question": item["question"],
+                "truth": item["answer"],
+                "generated": cut_answer(text),
+                "score": rouge_l(item["answer"], cut_answer(text)),
+            }
+            for number, (item, text) in enumerate(zip(items, generated, strict=True))
+        ]
+
+    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+        """Mean ROUGE-L F1, times 100."""
+        return mean_score(records, samples, self.name)
+
+
+METRICS.register(KnowMem("forget"))
+METRICS.register(KnowMem("retain"))

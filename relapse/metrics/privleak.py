@@ -1,0 +1,108 @@
+"""PrivLeak (M3): can Min-K% tell that the forget text was trained on?"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from relapse.errors import RelapseError
+from relapse.metrics import METRICS, Evaluated, Score
+from relapse.metrics.bootstrap import interval, resamples
+from relapse.sequences import collate, token_logits
+
+
+def min_k(log_probs: np.ndarray, k: float) -> float:
+    """Minus the mean of the floor(k % of n) lowest of the n token log-probabilities (n,).
+
+    Raises RelapseError when that is no token at all.
+    """
+    lowest = int(len(log_probs) * k / 100)
+    if not lowest:
+        raise RelapseError(f"a PrivLeak text has {len(log_probs)} predicted tokens, too few for Min-{k:g} %")
+    return float(-np.sort(log_probs)[:lowest].mean())
+
+
+def wins(forget: np.ndarray, holdout: np.ndarray) -> np.ndarray:
+    """(holdout, forget) matrix: 1 where a holdout text's -score is above a forget text's, 1/2 where they tie.
+
+    Its mean is the AUC with the forget texts as label 0 and the holdout texts as label 1, on minus the Min-K% score.
+    """
+    difference = forget[None, :] - holdout[:, None]  # -holdout > -forget  <=>  forget - holdout > 0
+    return (difference > 0) + 0.5 * (difference == 0)
+
+
+def _scores(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    by_split = {"forget": [], "holdout": []}
+    for record in records:
+        if record["split"] in by_split:
+            by_split[record["split"]].append(record["score"])
+    return np.array(by_split["forget"]), np.array(by_split["holdout"])
+
+
+class PrivLeak:
+    """`privleak`: 100 * (AUC - AUC of retrain) / AUC of retrain (MUSE, Eq. 4); 0 is ideal."""
+
+    name = "privleak"
+    options = {
+        "k": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 100,
+            "default": 40,
+            "description": "Percentage of the least likely tokens that Min-K% averages; 40 in the paper.",
+        },
+        "reference": {
+            "anyOf": [{"const": "retrain"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}],
+            "default": "retrain",
+            "description": "AUC of retrain: measured from the retrain model of the same seed in full precision, or a "
+            "number (the paper: 0.4772 for NEWS, 0.5393 for BOOKS).",
+        },
+    }
+
+    @torch.inference_mode()
+    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+        """One record per text of forget, retain and holdout: split and Min-K% score."""
+        texts = [(split, number, text) for split, part in run.corpus.privleak.items() for number, text in enumerate(part)]
+        context = getattr(run.model.config, "max_position_embeddings", None)
+        windows = [run.tokenizer(text, truncation=context is not None, max_length=context)["input_ids"] for *_, text in texts]
+        records = []
+        for start in range(0, len(texts), run.batch_size):
+            batch = collate(windows[start : start + run.batch_size], run.model.device)
+            log_probs = F.log_softmax(token_logits(run.model, batch), -1)
+            log_probs = log_probs.gather(1, batch.targets[:, None])[:, 0].double().cpu().numpy()  # (M,)
+            rows = batch.sequence.cpu().numpy()
+            for row, (split, number, _) in enumerate(texts[start : start + run.batch_size]):
+                score = min_k(log_probs[rows == row], settings["k"])
+                if not np.isfinite(score):
+                    raise RelapseError(f"PrivLeak text {split}/{number}: the Min-K% score is {score}")
+                records.append({"id": f"{split}/{number}", "split": split, "score": score})
+        return records
+
+    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+        """PrivLeak; the interval resamples forget and holdout texts, of model and reference together.
+
+        reference: the retrain model's records; None for retrain itself, and where the setting is a number. Raises
+        RelapseError when the reference AUC is 0.
+        """
+        forget, holdout = _scores(records)
+        names = [resamples(len(part), samples, "bootstrap", self.name, split)
+                 for split, part in (("forget", forget), ("holdout", holdout))]
+
+        def draws(matrix: np.ndarray) -> np.ndarray:
+            """AUC of the whole matrix first, then of every resample: (1 + samples,)."""
+            resampled = [matrix[np.ix_(rows, columns)].mean() for columns, rows in zip(*names, strict=True)]
+            return np.array([matrix.mean(), *resampled])
+
+        auc = draws(wins(forget, holdout))
+        if isinstance(settings["reference"], float | int):
+            base = np.full_like(auc, settings["reference"])
+        else:
+            base = auc if reference is None else draws(wins(*_scores(reference)))
+        if base[0] == 0:
+            raise RelapseError("PrivLeak is undefined: the reference AUC of retrain is 0")
+        # A resample whose reference AUC is 0 has no PrivLeak; it is left out of the interval.
+        valid = base > 0
+        leak = 100 * (auc[valid] - base[valid]) / base[valid]
+        return Score(float(leak[0]), *interval(leak[1:]), len(forget) + len(holdout))
+
+
+METRICS.register(PrivLeak())

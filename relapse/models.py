@@ -1,0 +1,96 @@
+"""Causal language models on disk: a random base with its own tokenizer, loading, and saving.
+
+Knows Hugging Face's format and that weights rest in bfloat16 (as the 7B checkpoints do); training is training.py's.
+transformers is imported where it is used, since importing it takes seconds.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from relapse.errors import RelapseError
+from relapse.seeding import seed_for
+
+BOS, EOS = "<s>", "</s>"
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide a number."""
+    return {name: version(name) for name in ("torch", "transformers", "bitsandbytes", "tokenizers")}
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int):
+    """A byte-level BPE tokenizer of `vocab_size` tokens that puts BOS before a text, as Llama's does."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=EOS)
+
+
+def build_base(architecture: dict, seed: int, tokenizer):
+    """A Llama with random weights. `architecture` holds transformers' LlamaConfig keys."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **architecture,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(seed_for(seed, "base"))
+    return LlamaForCausalLM(config)
+
+
+def load_model(path: Path, dtype: torch.dtype = torch.float32):
+    """Load a local model directory onto `device()`, in evaluation mode.
+
+    Raises RelapseError where the directory holds no model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if not (Path(path) / "config.json").is_file():
+        raise RelapseError(f"{path} is no model directory: it has no config.json")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+    except OSError as error:  # transformers' word for missing or unreadable weights
+        raise RelapseError(f"cannot load the model in {path}: {error}") from None
+    return model.to(device()).eval()
+
+
+def load_tokenizer(path: Path):
+    """Load the tokenizer that lies beside a model. Raises RelapseError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise RelapseError(f"cannot load a tokenizer from {path}: {error}") from None
+
+
+def save(model, tokenizer, folder: Path, facts: dict, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write model, tokenizer and `facts` (as training.json) to `folder`; weights in `dtype`, as safetensors."""
+    model.to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps(facts | {"versions": versions()}, indent=1) + "\n")

@@ -1,0 +1,57 @@
+"""Language-model training of target (forget + retain) and retrain (retain only) from a base model.
+
+Knows the optimiser, the schedule and the packing; which texts to train on is the script's.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from relapse.errors import RelapseError
+from relapse.seeding import seed_for
+from relapse.sequences import collate, pack, token_logits
+
+WARMUP = 0.05  # share of the steps in which the learning rate rises to its peak
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate at `step` of `steps`: linear warm-up, then a cosine to zero."""
+    warmup = max(1, round(WARMUP * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def train(
+    model, tokenizer, texts: Sequence[str], settings: dict, seed: int, report: Callable[[int, float], None]
+) -> None:
+    """Train `model` in place on `texts`, in its own dtype.
+
+    settings: steps, batch_size (windows), max_length (tokens), lr, weight_decay. `report(step, loss)` hears of every
+    step. Raises RelapseError at a non-finite loss.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings["lr"], betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings["steps"]))
+    rng = random.Random(seed_for(seed, "train"))
+    waiting: list[list[int]] = []
+    model.train()
+    for step in range(settings["steps"]):
+        while len(waiting) < settings["batch_size"]:
+            waiting += pack(tokenizer, texts, settings["max_length"], rng)
+        batch = collate(waiting[: settings["batch_size"]], model.device)
+        waiting = waiting[settings["batch_size"] :]
+        loss = F.cross_entropy(token_logits(model, batch), batch.targets)
+        if not torch.isfinite(loss):
+            raise RelapseError(f"training loss became {loss.item()} at step {step + 1}: lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        report(step + 1, loss.item())
+    model.eval()
