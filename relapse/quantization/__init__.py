@@ -44,15 +44,21 @@ class Backend:
 
     def resolve(self, settings: dict[str, Any]) -> dict[str, Any]:
         """`settings` with the defaults of `options` filled in. Raises RelapseError for a required key left out."""
-        missing = [key for key, option in self.options.items() if "default" not in option and key not in settings]
+        missing = [
+            key for key, option in self.options.items() if "default" not in option and key not in settings
+        ]
         if missing:
             raise RelapseError(f"quantizer backend {self.name!r} needs {', '.join(missing)}")
-        return {key: option["default"] for key, option in self.options.items() if "default" in option} | settings
+        return {
+            key: option["default"] for key, option in self.options.items() if "default" in option
+        } | settings
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes."""
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(
+        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
+    ) -> Any:
         """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one."""
         raise NotImplementedError
 
@@ -62,11 +68,6 @@ class Backend:
         model = self.load(model_dir, settings)
         model.save_pretrained(out_dir)
         copy_tokenizer(model_dir, out_dir)
-
-
-def device() -> torch.device:
-    """Where models are run: the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def linear_layers(model: torch.nn.Module) -> list[str]:
@@ -82,7 +83,9 @@ def linear_layers(model: torch.nn.Module) -> list[str]:
         if isinstance(module, torch.nn.Linear) and module is not head
     ]
     if not names:
-        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
+        raise RelapseError(
+            f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize"
+        )
     return names
 
 

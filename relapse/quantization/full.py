@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from relapse.quantization import BACKENDS, Backend, device
+from relapse.quantization import BACKENDS, Backend
 
 
 class Full(Backend):
@@ -15,10 +15,12 @@ class Full(Backend):
     options: dict[str, dict[str, Any]] = {}
     examples = ({},)
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(
+        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
+    ) -> Any:
         from relapse.models import load_model
 
-        return load_model(model_dir, dtype=dtype).to(device()).eval()
+        return load_model(model_dir, dtype=dtype)
 
 
 BACKENDS.register(Full())

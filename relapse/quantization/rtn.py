@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from relapse.errors import ConfigError, RelapseError
-from relapse.quantization import BACKENDS, Backend, device, linear_layers
+from relapse.quantization import BACKENDS, Backend, linear_layers
 
 
-def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor") -> tuple[Tensor, Tensor]:
+def quantize(
+    weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor"
+) -> tuple[Tensor, Tensor]:
     """Codes and steps of a weight matrix.
 
     weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row" for one group a row.
@@ -88,17 +90,21 @@ class RoundToNearest(Backend):
             )
 
     @torch.no_grad()
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(
+        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
+    ) -> Any:
         from relapse.models import load_model
 
         settings = self.resolve(settings)
-        model = load_model(model_dir, dtype=dtype).to(device()).eval()
+        model = load_model(model_dir, dtype=dtype)
         weights = {name: model.get_submodule(name).weight for name in linear_layers(model)}
         self.check({name: tuple(weight.shape) for name, weight in weights.items()}, settings)
         for name, weight in weights.items():
             if not torch.isfinite(weight).all():
                 raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
-            weight.copy_(dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"])))
+            weight.copy_(
+                dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"]))
+            )
         return model
 
 

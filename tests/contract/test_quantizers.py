@@ -61,7 +61,9 @@ def test_changes_the_linear_layers_and_nothing_else(request, model, name, settin
     for parameter, value in before.items():
         same = after[parameter].shape == value.shape and torch.equal(after[parameter].cpu(), value)
         assert same is (parameter not in touched), parameter
-    assert torch.equal(quantized.get_output_embeddings().weight.cpu(), original.get_output_embeddings().weight)
+    assert torch.equal(
+        quantized.get_output_embeddings().weight.cpu(), original.get_output_embeddings().weight
+    )
     assert torch.equal(logits(quantized), logits(original)) is (name == "full")
 
 
@@ -107,8 +109,12 @@ def test_a_model_without_linear_layers_is_refused():
 
 def test_a_group_that_does_not_divide_is_told_with_its_layer_and_what_fits(tiny_llama):
     rtn = BACKENDS.get("rtn")
-    message = r"group_size 96 does not divide the input width 128 of layer model\.layers\.0\.self_attn\.q_proj "
-    with pytest.raises(ConfigError, match=message + r"\(and of 11 more\)\. .* 1, 2, 4, 8, 16, 32, 64, 128, or row\."):
+    message = (
+        r"group_size 96 does not divide the input width 128 of layer model\.layers\.0\.self_attn\.q_proj "
+    )
+    with pytest.raises(
+        ConfigError, match=message + r"\(and of 11 more\)\. .* 1, 2, 4, 8, 16, 32, 64, 128, or row\."
+    ):
         rtn.load(tiny_llama, {"bits": 4, "group_size": 96})
     with pytest.raises(ConfigError, match="width 384 of layer down"):
         rtn.check({"up": (384, 256), "down": (256, 384)}, {"bits": 4, "group_size": 256})
