@@ -12,7 +12,7 @@ TINY_TEXT = [
 
 
 def build_tiny_llama(directory: Path, tied: bool = False) -> Path:
-    """A random Llama (hidden 128, 2 layers) in bfloat16 with its byte-level BPE tokenizer, as saved by transformers.
+    """A random Llama (hidden 128, 2 layers) in bfloat16 with its byte-level BPE tokenizer.
 
     The weights are about as large as those of the default study (initializer_range 0.09).
     """

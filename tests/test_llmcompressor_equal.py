@@ -1,4 +1,4 @@
-"""`scale: llmcompressor` gives the codes and steps that the real llm-compressor gives, bit for bit in float32."""
+"""`scale: llmcompressor` gives the codes and steps of the real llm-compressor, bit for bit in float32."""
 
 import pytest
 import torch

@@ -8,7 +8,8 @@ from relapse.quantization.rtn import dequantize, quantize
 
 def test_papers_equation_in_one_row():
     # N = 3: D = max|w| / 2^2 = 2 / 4 = 0.5, codes in [-4, 3].
-    # w / D = -4, 4 -> clamped to 3, 0.8 -> 1, -0.4 -> 0, 1.5 -> 2 (even), 2.5 -> 2 (even), -0.5 -> 0, 3.2 -> 3.
+    # w / D = -4, 4 -> clamped to 3, 0.8 -> 1, -0.4 -> 0, 1.5 -> 2 (even), 2.5 -> 2 (even), -0.5 -> 0,
+    # 3.2 -> 3.
     weight = torch.tensor([[-2.0, 2.0, 0.4, -0.2, 0.75, 1.25, -0.25, 1.6]])
     codes, steps = quantize(weight, 3, "row", "paper")
     assert codes.tolist() == [[-4, 3, 1, 0, 2, 2, 0, 3]]

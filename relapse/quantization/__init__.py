@@ -1,4 +1,4 @@
-"""Quantizer backends behind one contract: a model directory in, a quantized model or a loadable directory out.
+"""Quantizer backends behind one contract: a model directory in, a quantized model or a directory out.
 
 Knows the contract, and which weights every backend touches: the weights of the linear layers inside the
 transformer blocks. Embeddings, norms, biases and the output head keep their values, as in bitsandbytes and
@@ -33,9 +33,9 @@ TOKENIZER_FILES = (
 class Backend:
     """What a quantizer backend gives.
 
-    `name` is what `backend:` says in the config, `options` the JSON-Schema properties of its own keys (a key without
-    "default" is required), `examples` some small settings that between them cover the options: the contract tests
-    run on them. `settings` below is a config entry; keys left out take the defaults of `options`.
+    `name` is what `backend:` says in the config, `options` the JSON-Schema properties of its own keys (a key
+    without "default" is required), `examples` some small settings that between them cover the options: the
+    contract tests run on them. `settings` below is a config entry; keys left out take the options' defaults.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Backend:
     examples: tuple[dict[str, Any], ...]
 
     def resolve(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """`settings` with the defaults of `options` filled in. Raises RelapseError for a required key left out."""
+        """`settings` with the defaults filled in. Raises RelapseError for a required key left out."""
         missing = [
             key for key, option in self.options.items() if "default" not in option and key not in settings
         ]
@@ -63,8 +63,11 @@ class Backend:
         raise NotImplementedError
 
     def save(self, model_dir: str | Path, settings: dict[str, Any], out_dir: str | Path) -> None:
-        """Write the quantized model, computing in float32, so that `AutoModelForCausalLM.from_pretrained(out_dir,
-        dtype=torch.float32)` gives the logits of `load(model_dir, settings)`. The tokenizer goes with it."""
+        """Write the quantized model with its tokenizer, computing in float32.
+
+        `AutoModelForCausalLM.from_pretrained(out_dir, dtype=torch.float32)` then gives the logits of
+        `load(model_dir, settings)`.
+        """
         model = self.load(model_dir, settings)
         model.save_pretrained(out_dir)
         copy_tokenizer(model_dir, out_dir)
@@ -73,8 +76,8 @@ class Backend:
 def linear_layers(model: torch.nn.Module) -> list[str]:
     """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
 
-    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise count as
-    quantized with every weight in full precision.
+    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise count
+    as quantized with every weight in full precision.
     """
     head = model.get_output_embeddings()
     names = [

@@ -1,12 +1,12 @@
 """bitsandbytes through transformers: LLM.int8(), and 4-bit FP4 and NF4 in blocks of 64 weights.
 
-The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too and picks
-its outlier columns over a whole batch, so that its scores depend on the evaluation's batch; FP4 and NF4 quantize
-weights only. The output head is skipped. bitsandbytes itself is imported by transformers, when a model is loaded.
+The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too and
+picks its outlier columns over a whole batch, so that its scores depend on the evaluation's batch; FP4 and NF4
+quantize weights only. The output head is skipped. transformers imports bitsandbytes when a model is loaded.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -18,7 +18,7 @@ class BitsAndBytes(Backend):
     """The library's own kernels, on the CPU or the GPU."""
 
     name = "bitsandbytes"
-    options = {
+    options: ClassVar = {
         "format": {
             "enum": ["int8", "fp4", "nf4"],
             "description": "LLM.int8(), or one of the two 4-bit formats in blocks of 64 weights.",

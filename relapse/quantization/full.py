@@ -1,7 +1,7 @@
 """Full precision: the model as it is, the column of every table that the quantized ones are compared with."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,7 +12,7 @@ class Full(Backend):
     """Changes nothing; `load` only widens the stored bfloat16 weights to the computing dtype."""
 
     name = "full"
-    options: dict[str, dict[str, Any]] = {}
+    options: ClassVar = {}
     examples = ({},)
 
     def load(

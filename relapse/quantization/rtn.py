@@ -1,18 +1,18 @@
 """Round-to-nearest (RTN) weight quantization, the paper's Eq. 2: Q(w) = D * round(w / D).
 
-Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive input weights of a row.
+Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive weights of a row.
 Knows weights only: activations, embeddings, norms and the output head stay as they are.
 
 Two ways to choose D from a group's max|w| (`scale`):
 
-- `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's bit for bit in float32.
-- `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one past the
-  signed range, so it is clamped to 2^(N-1) - 1.
+- `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's in float32, bit for bit.
+- `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one past
+  the signed range, so it is clamped to 2^(N-1) - 1.
 """
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,9 +26,10 @@ def quantize(
 ) -> tuple[Tensor, Tensor]:
     """Codes and steps of a weight matrix.
 
-    weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row" for one group a row.
-    Returns codes (out, in), int8 in [-2^(bits-1), 2^(bits-1) - 1], and steps (out, groups), float32. Ties are rounded
-    to the even code. An all-zero group has the codes 0 and float32's epsilon as its step, as in llm-compressor.
+    weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row" for one group a
+    row. Returns codes (out, in), int8 in [-2^(bits-1), 2^(bits-1) - 1], and steps (out, groups), float32. Ties
+    are rounded to the even code. An all-zero group has the codes 0 and float32's epsilon as its step, as in
+    llm-compressor.
     """
     out_width, in_width = weight.shape
     size = in_width if group_size == "row" else group_size
@@ -49,10 +50,10 @@ def dequantize(codes: Tensor, steps: Tensor) -> Tensor:
 
 
 class RoundToNearest(Backend):
-    """RTN with de-quantized weights in the computing dtype: what a weight-only integer kernel would compute."""
+    """RTN with de-quantized weights in the computing dtype, as weight-only integer kernels compute."""
 
     name = "rtn"
-    options = {
+    options: ClassVar = {
         "bits": {
             "type": "integer",
             "minimum": 2,
@@ -61,12 +62,12 @@ class RoundToNearest(Backend):
         },
         "group_size": {
             "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],
-            "description": "Weights that share one step: a number that divides every layer's input width, or row.",
+            "description": "Weights that share a step: a number that divides every layer's input width, or row.",
         },
         "scale": {
             "enum": ["llmcompressor", "paper"],
             "default": "llmcompressor",
-            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as llm-compressor has it, or the paper's "
+            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as in llm-compressor, or the paper's "
             "max|w| / 2^(N-1) with the codes clamped to the signed range.",
         },
     }

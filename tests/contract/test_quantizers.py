@@ -1,4 +1,4 @@
-"""One suite for every quantizer backend: a backend that registers itself is covered, on its own `examples`."""
+"""One suite for every quantizer backend: whatever registers itself is covered, on its own `examples`."""
 
 import json
 import math
