@@ -44,21 +44,15 @@ class Backend:
 
     def resolve(self, settings: dict[str, Any]) -> dict[str, Any]:
         """`settings` with the defaults filled in. Raises RelapseError for a required key left out."""
-        missing = [
-            key for key, option in self.options.items() if "default" not in option and key not in settings
-        ]
+        missing = [key for key, option in self.options.items() if "default" not in option and key not in settings]
         if missing:
             raise RelapseError(f"quantizer backend {self.name!r} needs {', '.join(missing)}")
-        return {
-            key: option["default"] for key, option in self.options.items() if "default" in option
-        } | settings
+        return {key: option["default"] for key, option in self.options.items() if "default" in option} | settings
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes."""
 
-    def load(
-        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
-    ) -> Any:
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one."""
         raise NotImplementedError
 
@@ -76,19 +70,15 @@ class Backend:
 def linear_layers(model: torch.nn.Module) -> list[str]:
     """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
 
-    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise count
-    as quantized with every weight in full precision.
+    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise
+    count as quantized with every weight in full precision.
     """
     head = model.get_output_embeddings()
     names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
     ]
     if not names:
-        raise RelapseError(
-            f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize"
-        )
+        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
     return names
 
 

@@ -26,18 +26,14 @@ class BitsAndBytes(Backend):
     }
     examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"})
 
-    def load(
-        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
-    ) -> Any:
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         wanted = self.resolve(settings)["format"]
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if wanted == "int8"
-            else BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=dtype
-            )
+            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=dtype)
         )
         model = AutoModelForCausalLM.from_pretrained(
             model_dir,

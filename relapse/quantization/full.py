@@ -15,9 +15,7 @@ class Full(Backend):
     options: ClassVar = {}
     examples = ({},)
 
-    def load(
-        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
-    ) -> Any:
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models import load_model
 
         return load_model(model_dir, dtype=dtype)

@@ -5,9 +5,9 @@ Knows weights only: activations, embeddings, norms and the output head stay as t
 
 Two ways to choose D from a group's max|w| (`scale`):
 
-- `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's in float32, bit for bit.
-- `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one past
-  the signed range, so it is clamped to 2^(N-1) - 1.
+- `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's bit for bit.
+- `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one
+  past the signed range, so it is clamped to 2^(N-1) - 1.
 """
 
 import math
@@ -21,15 +21,13 @@ from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS, Backend, linear_layers
 
 
-def quantize(
-    weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor"
-) -> tuple[Tensor, Tensor]:
+def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor") -> tuple[Tensor, Tensor]:
     """Codes and steps of a weight matrix.
 
-    weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row" for one group a
-    row. Returns codes (out, in), int8 in [-2^(bits-1), 2^(bits-1) - 1], and steps (out, groups), float32. Ties
-    are rounded to the even code. An all-zero group has the codes 0 and float32's epsilon as its step, as in
-    llm-compressor.
+    weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row".
+    Returns codes (out, in), int8 in [-2^(bits-1), 2^(bits-1) - 1], and steps (out, groups), float32.
+    Ties are rounded to the even code. An all-zero group has the codes 0 and float32's epsilon as its step, as
+    in llm-compressor.
     """
     out_width, in_width = weight.shape
     size = in_width if group_size == "row" else group_size
@@ -62,7 +60,7 @@ class RoundToNearest(Backend):
         },
         "group_size": {
             "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],
-            "description": "Weights that share a step: a number that divides every layer's input width, or row.",
+            "description": "Weights that share a step: a divisor of every layer's input width, or row.",
         },
         "scale": {
             "enum": ["llmcompressor", "paper"],
@@ -91,9 +89,7 @@ class RoundToNearest(Backend):
             )
 
     @torch.no_grad()
-    def load(
-        self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32
-    ) -> Any:
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models import load_model
 
         settings = self.resolve(settings)
@@ -103,9 +99,7 @@ class RoundToNearest(Backend):
         for name, weight in weights.items():
             if not torch.isfinite(weight).all():
                 raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
-            weight.copy_(
-                dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"]))
-            )
+            weight.copy_(dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"])))
         return model
 
 
