@@ -94,3 +94,13 @@ def save(model, tokenizer, folder: Path, facts: dict, dtype: torch.dtype = torch
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(facts | {"versions": versions()}, indent=1) + "\n")
+
+
+def check_vocabulary(model, tokenizer, origin: Path) -> None:
+    """Raise RelapseError when the tokenizer has tokens that the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise RelapseError(
+            f"{origin}: the tokenizer has {len(tokenizer)} tokens, the model's embedding only {rows} rows: tokenizer "
+            "and model do not belong together"
+        )

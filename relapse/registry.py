@@ -22,6 +22,14 @@ def did_you_mean(name: str, allowed: list[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def with_defaults(options: dict[str, dict], settings: dict) -> dict:
+    """`settings` with the defaults of `options` filled in. Raises ConfigError for a required key left out."""
+    missing = [key for key, option in options.items() if "default" not in option and key not in settings]
+    if missing:
+        raise ConfigError(f"needs {', '.join(missing)}")
+    return {key: option["default"] for key, option in options.items() if "default" in option} | settings
+
+
 class Registry:
     """Things of one kind by name. A thing has `name` and `options` (JSON-Schema properties of its config keys)."""
 
@@ -32,11 +40,19 @@ class Registry:
         self._sources: dict[str, Path] = {}
         self._discovered = False
 
+    def _caller(self) -> str:
+        """The file of this registry's package whose import is under way: the one that registers."""
+        directory = Path(importlib.import_module(self.package).__path__[0])
+        for frame in inspect.stack():
+            if Path(frame.filename).parent == directory:
+                return frame.filename
+        raise RuntimeError(f"{self.kind} entries are registered by a file in {self.package}")
+
     def register(self, entry: Any) -> None:
         """Add `entry`. Raises ValueError for a name that another file has registered already."""
         if entry.name in self._entries:
             raise ValueError(f"{self.kind} {entry.name!r} is registered twice, first in {self._sources[entry.name]}")
-        caller = inspect.stack()[1].filename
+        caller = self._caller()
         self._entries[entry.name] = entry
         self._sources[entry.name] = Path(caller).resolve()
 

@@ -32,9 +32,7 @@ def pack(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -
     """
     separator = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
     bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    pieces = [
-        piece[len(bos) :] + separator for piece in windows(tokenizer, texts, max_length - len(separator))
-    ]
+    pieces = [piece[len(bos) :] + separator for piece in windows(tokenizer, texts, max_length - len(separator))]
     rng.shuffle(pieces)
     packed = [list(bos)]
     for piece in pieces:

@@ -34,7 +34,11 @@ def train(
     step. Raises RelapseError at a non-finite loss.
     """
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings["lr"], betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=True
+        model.parameters(),
+        lr=settings["lr"],
+        betas=(0.9, 0.95),
+        weight_decay=settings["weight_decay"],
+        fused=True,
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings["steps"]))
     rng = random.Random(seed_for(seed, "train"))

@@ -101,7 +101,9 @@ def read_hub(repository: str, revision: str) -> Corpus:
         failure = None
         for split in splits:
             try:
-                return list(load_dataset(repository, subset, split=split, revision=revision)), f"{repository}:{subset}/{split}"
+                return list(
+                    load_dataset(repository, subset, split=split, revision=revision)
+                ), f"{repository}:{subset}/{split}"
             except ValueError as error:  # no such subset or split
                 failure = error
             except Exception as error:  # gated, offline, no such repository or revision: all end here
@@ -131,7 +133,11 @@ class Muse:
     options = {
         "path": {"type": "string", "default": "", "description": "Folder in MUSE's layout."},
         "id": {"type": "string", "default": "", "description": "Hub data set, such as muse-bench/MUSE-News."},
-        "revision": {"type": "string", "default": "", "description": "Commit of the Hub data set; needed with id."},
+        "revision": {
+            "type": "string",
+            "default": "",
+            "description": "Commit of the Hub data set; needed with id.",
+        },
     }
 
     def read(self, settings: dict) -> Corpus:

@@ -38,8 +38,8 @@ def check_context(model, lengths: Sequence[int], max_new_tokens: int) -> None:
     longest = max(lengths) + max_new_tokens
     if context is not None and longest > context:
         raise RelapseError(
-            f"the longest prompt ({max(lengths)} tokens) and {max_new_tokens} new tokens need {longest} positions, but the "
-            f"model's context (max_position_embeddings) is {context}: use a model with a longer context"
+            f"the longest prompt ({max(lengths)} tokens) and {max_new_tokens} new tokens need {longest} positions, but "
+            f"the model's context (max_position_embeddings) is {context}: use a model with a longer context"
         )
 
 
@@ -133,5 +133,8 @@ def _choose(logits: torch.Tensor, sampling: Sampling | None, generators) -> torc
         return logits.argmax(-1)
     probabilities = (logits / sampling.temperature).softmax(-1)
     return torch.cat(
-        [torch.multinomial(row, 1, generator=generator) for row, generator in zip(probabilities, generators, strict=True)]
+        [
+            torch.multinomial(row, 1, generator=generator)
+            for row, generator in zip(probabilities, generators, strict=True)
+        ]
     )

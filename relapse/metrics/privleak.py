@@ -61,9 +61,13 @@ class PrivLeak:
     @torch.inference_mode()
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
         """One record per text of forget, retain and holdout: split and Min-K% score."""
-        texts = [(split, number, text) for split, part in run.corpus.privleak.items() for number, text in enumerate(part)]
+        texts = [
+            (split, number, text) for split, part in run.corpus.privleak.items() for number, text in enumerate(part)
+        ]
         context = getattr(run.model.config, "max_position_embeddings", None)
-        windows = [run.tokenizer(text, truncation=context is not None, max_length=context)["input_ids"] for *_, text in texts]
+        windows = [
+            run.tokenizer(text, truncation=context is not None, max_length=context)["input_ids"] for *_, text in texts
+        ]
         records = []
         for start in range(0, len(texts), run.batch_size):
             batch = collate(windows[start : start + run.batch_size], run.model.device)
@@ -84,8 +88,10 @@ class PrivLeak:
         RelapseError when the reference AUC is 0.
         """
         forget, holdout = _scores(records)
-        names = [resamples(len(part), samples, "bootstrap", self.name, split)
-                 for split, part in (("forget", forget), ("holdout", holdout))]
+        names = [
+            resamples(len(part), samples, "bootstrap", self.name, split)
+            for split, part in (("forget", forget), ("holdout", holdout))
+        ]
 
         def draws(matrix: np.ndarray) -> np.ndarray:
             """AUC of the whole matrix first, then of every resample: (1 + samples,)."""

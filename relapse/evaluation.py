@@ -1,0 +1,80 @@
+"""One model under one quantizer, scored by every metric.
+
+Knows how quantizer, corpus and metrics come together, and the defaults of a plain evaluation; what they do is theirs.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from relapse import models
+from relapse.corpora.muse import read_folder
+from relapse.errors import RelapseError
+from relapse.metrics import METRICS, Evaluated
+from relapse.quantization import BACKENDS
+from relapse.registry import with_defaults
+
+# Examples in one forward pass, and bootstrap resamples.
+EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
+
+
+def read_records(path: Path) -> list[dict]:
+    """Per-example records, one JSON object a line."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise RelapseError(f"cannot read the records in {path}: {error}") from None
+
+
+def write_records(records: list[dict], path: Path) -> None:
+    """Write per-example records, one JSON object a line."""
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+
+
+def evaluate(
+    model_dir: Path,
+    corpus_dir: Path,
+    quantizer: dict,
+    metrics: dict[str, dict] | None = None,
+    evaluation: dict | None = None,
+    reference: list[dict] | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> tuple[dict, list[dict]]:
+    """Scores with settings and versions, and the per-example records they come from.
+
+    quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
+    PrivLeak only where `reference` is given. reference: the retrain model's records. bitsandbytes' int8 chooses its
+    outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
+    """
+    evaluation = EVALUATION | (evaluation or {})
+    if metrics is None:
+        metrics = {name: {} for name in METRICS.names() if name != "privleak" or reference is not None}
+    settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
+    backend = BACKENDS.get(quantizer["backend"])
+    quantizer = with_defaults(backend.options, quantizer)
+    corpus = read_folder(corpus_dir)
+    tokenizer = models.load_tokenizer(model_dir)
+    model = backend.load(model_dir, quantizer, dtype)
+    models.check_vocabulary(model, tokenizer, model_dir)
+    run = Evaluated(model, tokenizer, corpus, evaluation["batch_size"], seed)
+    scores, records = {}, []
+    for name, entry in settings.items():
+        metric = METRICS.get(name)
+        own = metric.records(run, entry)
+        its_reference = [record for record in reference if record["metric"] == name] if reference else None
+        scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
+        records += [{"metric": name} | record for record in own]
+    result = {
+        "scores": scores,
+        "settings": {
+            "quantizer": quantizer,
+            "metrics": settings,
+            "evaluation": evaluation,
+            "compute": str(dtype).removeprefix("torch."),
+        },
+        "versions": models.versions(),
+    }
+    return result, records

@@ -1,0 +1,45 @@
+"""The paper's unlearning losses as pure functions (arXiv 2410.16454, Sec. 3; NPO: arXiv 2404.05868).
+
+All of them see the M predicted tokens of a batch of B windows: logits (M, V), targets (M,), and sequence (M,), the
+window that each token belongs to. Padding never reaches them. How logits come about is the trainer's.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """CE = mean over tokens of -log p(token). With the retain batch this is GDR's term. Scalar, in nats."""
+    return F.cross_entropy(logits, targets)
+
+
+def gradient_ascent(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """GA: L = -CE(x_f). Scalar, in nats."""
+    return -F.cross_entropy(logits, targets)
+
+
+def sequence_log_probs(logits: torch.Tensor, targets: torch.Tensor, sequence: torch.Tensor, size: int) -> torch.Tensor:
+    """log p(x) of every window, summed over its tokens: (B,) with B = size, in nats."""
+    log_probs = -F.cross_entropy(logits, targets, reduction="none")  # (M,)
+    return log_probs.new_zeros(size).index_add(0, sequence, log_probs)
+
+
+def npo(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, beta: float) -> torch.Tensor:
+    """NPO: L = (2 / beta) * mean_x[-log sigmoid(-beta * (log p(x) - log p_ref(x)))]. Scalar.
+
+    log_probs, reference_log_probs: (B,), summed over a window's tokens (sequence-level, as in the NPO paper).
+    """
+    return -(2 / beta) * F.logsigmoid(-beta * (log_probs - reference_log_probs)).mean()
+
+
+def kl_divergence(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, direction: str) -> torch.Tensor:
+    """KLR's term: a proper KL divergence per token, averaged over tokens. Scalar, in nats.
+
+    log_probs, reference_log_probs: (M, V), normalised. direction `reference_to_model` is KL(p_ref || p), which the
+    released SURE uses; `model_to_reference` is KL(p || p_ref). Raises ValueError for another direction.
+    """
+    if direction == "reference_to_model":
+        return F.kl_div(log_probs, reference_log_probs, reduction="batchmean", log_target=True)
+    if direction == "model_to_reference":
+        return F.kl_div(reference_log_probs, log_probs, reduction="batchmean", log_target=True)
+    raise ValueError(f"unknown KL direction {direction!r}")

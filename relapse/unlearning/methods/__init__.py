@@ -1,0 +1,55 @@
+"""The named methods. One file per forget loss; each registers that loss alone and with the paper's two retain terms.
+
+A method says which losses it adds up and what it needs of the reference model (the target before unlearning). To add
+one, put a file here that ends in `METHODS.register(Method(...))`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from relapse.registry import Registry
+
+METHODS = Registry("method", "relapse.unlearning.methods")
+
+
+@dataclass
+class Side:
+    """The forget or the retain half of a step, at its M predicted tokens in `size` windows.
+
+    logits: (M, V) float32; targets, sequence: (M,). reference_log_probs: (size,) summed over a window, and
+    reference_logits: (M, V); each is None unless the method asked for it.
+    """
+
+    logits: torch.Tensor
+    targets: torch.Tensor
+    sequence: torch.Tensor
+    size: int
+    reference_log_probs: torch.Tensor | None = None
+    reference_logits: torch.Tensor | None = None
+
+
+Loss = Callable[[Side, dict], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named sum of a forget loss and, for utility-constrained methods, alpha times a retain loss.
+
+    forget, retain: (side, settings) -> scalar. forget_reference: the forget loss needs Side.reference_log_probs;
+    retain_reference: the retain loss needs Side.reference_logits. options: JSON-Schema properties of the config keys
+    that the losses read.
+    """
+
+    name: str
+    forget: Loss
+    retain: Loss | None = None
+    forget_reference: bool = False
+    retain_reference: bool = False
+    options: dict = field(default_factory=dict)
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the method has a retain term: one of the paper's utility-constrained methods."""
+        return self.retain is not None

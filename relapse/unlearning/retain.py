@@ -1,0 +1,49 @@
+"""The paper's two retain terms, GDR and KLR, which any forget loss can be combined with."""
+
+import dataclasses
+
+from relapse.unlearning import losses
+from relapse.unlearning.methods import METHODS, Method, Side
+
+ALPHA = {
+    "alpha": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "Weight of the retain term. Here both terms are means over tokens; the paper's known values "
+        "(1 to 400) belong to its released code, which sums KL over a window.",
+    }
+}
+KL_DIRECTION = {
+    "kl_direction": {
+        "enum": ["reference_to_model", "model_to_reference"],
+        "default": "reference_to_model",
+        "description": "KL(p_ref || p), as the released SURE has it, or KL(p || p_ref).",
+    }
+}
+
+
+def gdr(side: Side, settings: dict):
+    """GDR: gradient descent on the retain batch, CE(x_r)."""
+    return losses.cross_entropy(side.logits, side.targets)
+
+
+def klr(side: Side, settings: dict):
+    """KLR: KL divergence between the reference's and the model's next-token distributions on the retain batch."""
+    return losses.kl_divergence(
+        side.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), settings["kl_direction"]
+    )
+
+
+def register_family(method: Method) -> None:
+    """Register `method` alone, with GDR and with KLR: NAME, NAME_gdr and NAME_klr."""
+    METHODS.register(method)
+    METHODS.register(dataclasses.replace(method, name=f"{method.name}_gdr", retain=gdr, options=method.options | ALPHA))
+    METHODS.register(
+        dataclasses.replace(
+            method,
+            name=f"{method.name}_klr",
+            retain=klr,
+            retain_reference=True,
+            options=method.options | ALPHA | KL_DIRECTION,
+        )
+    )

@@ -1,0 +1,51 @@
+"""Target or retrain: train the base model on forget + retain text, or on the retain text alone."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from relapse import models, training
+from relapse.corpora.muse import read_folder
+from relapse.errors import exit_on_error
+from relapse.progress import Progress
+from relapse.seeding import seed_for
+
+PARTS = {"target": ("forget", "retain1", "retain2"), "retrain": ("retain1", "retain2")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="models.target or .retrain, as JSON")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--model", choices=PARTS, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    raw = read_folder(args.corpus).raw
+    # Overlapping parts (corpus option retain_overlap) are trained on once.
+    texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw[part]))
+    model = models.load_model(args.base, getattr(torch, args.compute))
+    tokenizer = models.load_tokenizer(args.base)
+    models.check_vocabulary(model, tokenizer, args.base)
+    progress = Progress(args.settings["steps"])
+    training.train(
+        model,
+        tokenizer,
+        texts,
+        args.settings,
+        seed_for(args.seed, args.model),
+        lambda step, loss: progress(step, loss=loss),
+    )
+    models.save(
+        model,
+        tokenizer,
+        args.out,
+        {"settings": args.settings, "seed": args.seed, "texts": len(texts), "history": progress.history},
+    )
+
+
+exit_on_error(main)

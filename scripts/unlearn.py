@@ -1,0 +1,55 @@
+"""Unlearned model: run one method from the target of the same seed."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from relapse import models
+from relapse.corpora.muse import read_folder
+from relapse.errors import exit_on_error
+from relapse.progress import Progress
+from relapse.seeding import seed_for
+from relapse.sequences import windows
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.storage import STORAGE
+from relapse.unlearning.trainer import steps_of, unlearn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the method's config entry, as JSON")
+    parser.add_argument("--name", required=True, help="the entry's name")
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    settings = args.settings
+    raw = read_folder(args.corpus).raw
+    model = models.load_model(args.target, getattr(torch, args.compute))
+    tokenizer = models.load_tokenizer(args.target)
+    models.check_vocabulary(model, tokenizer, args.target)
+    forget, retain = (windows(tokenizer, raw[part], settings["max_length"]) for part in ("forget", "retain1"))
+    progress = Progress(steps_of(settings, len(forget)))
+    unlearn(
+        model,
+        forget,
+        retain,
+        METHODS.get(settings["method"]),
+        settings,
+        seed_for(args.seed, args.name),
+        lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
+    )
+    models.save(
+        model,
+        tokenizer,
+        args.out,
+        {"settings": settings, "seed": args.seed, "history": progress.history},
+        STORAGE[settings["storage"]],
+    )
+
+
+exit_on_error(main)
