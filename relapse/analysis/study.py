@@ -1,0 +1,92 @@
+"""What the aggregating scripts need to know of a study: its names, in the order in which tables show them.
+
+The order is the paper's and does not depend on the order of the config's keys.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
+METRIC_ORDER = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
+BACKEND_ORDER = ("full", "rtn", "bitsandbytes")
+FORMAT_ORDER = ("int8", "fp4", "nf4")
+
+
+def _rank(order: tuple[str, ...], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def bits(entry: Mapping[str, Any]) -> int | None:
+    """Bits of a weight under a quantizer's config entry (`bits: 4`, or `format: nf4`); None in full precision."""
+    found = re.search(r"\d+$", str(entry.get("bits", entry.get("format", ""))))
+    return int(found.group()) if found else None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Names and entries of one study.
+
+    models: target and, where the study has it, retrain. methods: entry name -> its config entry, with `constrained`
+    (its loss has a retain term). quantizers: name -> config entry.
+    """
+
+    name: str
+    corpora: tuple[str, ...]
+    seeds: tuple[int, ...]
+    models: tuple[str, ...]
+    methods: dict[str, dict[str, Any]]
+    quantizers: dict[str, dict[str, Any]]
+    metrics: tuple[str, ...]
+    batch_size: int | None
+    bootstrap_samples: int
+
+    @property
+    def constrained(self) -> list[str]:
+        """The utility-constrained methods."""
+        return [name for name, entry in self.methods.items() if entry["constrained"]]
+
+
+def read_study(settings: Mapping[str, Any]) -> Study:
+    """The study that a script's `--settings` describe; mappings or lists of names both serve for what has no entry."""
+
+    def method_key(name: str) -> tuple:
+        registered = settings["methods"][name].get("method", name)
+        base = registered.removesuffix("_sure")
+        return _rank(METHOD_ORDER, base), base, registered != base, name
+
+    def quantizer_key(name: str) -> tuple:
+        entry = settings["quantizers"][name]
+        backend = entry["backend"]
+        shape = _rank(FORMAT_ORDER, entry.get("format", ""))
+        return _rank(BACKEND_ORDER, backend), backend, -(bits(entry) or 0), shape, name
+
+    def ordered(names: Iterable[str], key: Any) -> dict[str, dict[str, Any]]:
+        return {name: dict(settings[names][name]) for name in sorted(settings[names], key=key)}
+
+    evaluation = settings.get("evaluation", {})
+    return Study(
+        name=settings.get("study", "study"),
+        corpora=tuple(sorted(settings["corpora"])),
+        seeds=tuple(sorted(settings["seeds"])),
+        models=tuple(name for name in ("target", "retrain") if name in settings.get("models", ("target", "retrain"))),
+        methods=ordered("methods", method_key),
+        quantizers=ordered("quantizers", quantizer_key),
+        metrics=tuple(
+            sorted(settings.get("metrics", METRIC_ORDER), key=lambda name: (_rank(METRIC_ORDER, name), name))
+        ),
+        batch_size=evaluation.get("batch_size"),
+        bootstrap_samples=evaluation.get("bootstrap_samples", 2000),
+    )
+
+
+def read_statements(folder: Path, study: Study) -> dict[str, str]:
+    """corpus -> the sentence in which {folder}/{corpus}/corpus.json says what it is; '' where it says nothing."""
+    statements = {}
+    for corpus in study.corpora:
+        path = folder / corpus / "corpus.json"
+        statements[corpus] = json.loads(path.read_text(encoding="utf-8")).get("statement", "") if path.is_file() else ""
+    return statements
