@@ -12,12 +12,13 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
-from relapse.sequences import Batch, Order, collate, token_logits
+from relapse.sequences import Order, collate, token_logits
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
 from relapse.unlearning.storage import store
 
 Windows = Sequence[Sequence[int]]
+Pairs = Sequence[tuple[int, int]]
 REFERENCE_BATCH = 16  # windows in one forward pass of the reference model
 
 
@@ -38,51 +39,68 @@ def retain_index(forget_index: int, epoch: int, forget_size: int, retain_size: i
 
 
 class Reference:
-    """The target's outputs on the windows, from a table computed once (`cache`) or a resident model (`model`).
+    """The target's outputs on the windows: a table computed once (`cache`), or a resident second model (`model`).
 
-    A cache of the retain logits takes 4 * V bytes per retain token: right for small models, not for a 7B one.
+    The table of the retain logits takes 4 * V bytes per retain token: right for small models, not for a 7B one.
     """
 
-    def __init__(self, model, method: Method, forget: Windows, retain: Windows, how: str):
-        self.model = copy.deepcopy(model).requires_grad_(False) if how == "model" else None
-        self.method = method
-        self.forget = (
-            self._table(model, forget, self._log_probs) if method.forget_reference and how == "cache" else None
-        )
-        self.retain = self._table(model, retain, self._logits) if method.retain_reference and how == "cache" else None
-
-    @torch.no_grad()
-    def _table(self, model, windows: Windows, values: Callable) -> list[torch.Tensor]:
-        table: list[torch.Tensor] = []
-        for start in range(0, len(windows), REFERENCE_BATCH):
-            table += values(model, collate(windows[start : start + REFERENCE_BATCH], model.device))
-        return table
+    def __init__(self, model, forget: Windows, retain: Windows, method: Method, how: str):
+        self.forget, self.retain = forget, retain
+        self.model = model if how == "cache" else copy.deepcopy(model).requires_grad_(False)
+        self.log_prob_table = self.logit_table = None
+        if how == "cache":
+            if method.forget_reference:
+                self.log_prob_table = self._table(self.log_probs, len(forget))
+            if method.retain_reference:
+                self.logit_table = self._table(self.logits, len(retain))
+            self.model = None
 
     @staticmethod
-    def _log_probs(model, batch: Batch) -> list[torch.Tensor]:
-        """log p_ref(x) of every window: scalars."""
-        return list(sequence_log_probs(token_logits(model, batch), batch.targets, batch.sequence, batch.size))
-
-    @staticmethod
-    def _logits(model, batch: Batch) -> list[torch.Tensor]:
-        """Reference logits of every window: (tokens of the window, V)."""
-        sizes = torch.bincount(batch.sequence, minlength=batch.size).tolist()
-        return list(token_logits(model, batch).split(sizes))
+    def _table(values: Callable[[list[int]], list[torch.Tensor]], size: int) -> list[torch.Tensor]:
+        starts = range(0, size, REFERENCE_BATCH)
+        return [row for start in starts for row in values(list(range(start, min(start + REFERENCE_BATCH, size))))]
 
     @torch.no_grad()
-    def log_probs(self, indices: list[int], batch: Batch) -> torch.Tensor | None:
-        """(B,) for the forget windows `indices`, or None where the method needs none."""
-        if not self.method.forget_reference:
-            return None
-        rows = [self.forget[i] for i in indices] if self.forget else self._log_probs(self.model, batch)
-        return torch.stack(rows)
+    def log_probs(self, indices: list[int]) -> list[torch.Tensor]:
+        """log p_ref(x) of the forget windows `indices`: one scalar each."""
+        if self.log_prob_table:
+            return [self.log_prob_table[i] for i in indices]
+        batch = collate([self.forget[i] for i in indices], self.model.device)
+        return list(sequence_log_probs(token_logits(self.model, batch), batch.targets, batch.sequence, batch.size))
 
     @torch.no_grad()
-    def logits(self, indices: list[int], batch: Batch) -> torch.Tensor | None:
-        """(M, V) for the retain windows `indices`, or None where the method needs none."""
-        if not self.method.retain_reference:
-            return None
-        return torch.cat([self.retain[i] for i in indices]) if self.retain else token_logits(self.model, batch)
+    def logits(self, indices: list[int]) -> list[torch.Tensor]:
+        """Reference logits of the retain windows `indices`: (predicted tokens of the window, V) each."""
+        if self.logit_table:
+            return [self.logit_table[i] for i in indices]
+        batch = collate([self.retain[i] for i in indices], self.model.device)
+        return list(token_logits(self.model, batch).split(torch.bincount(batch.sequence).tolist()))
+
+
+def losses_of_step(
+    model, forget: Windows, retain: Windows, method: Method, settings: dict, reference: Reference, pairs: Pairs
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forget loss and retain loss (0 without a retain term) of one step, from one forward pass over both halves.
+
+    pairs: (index of a forget window, index of the retain window paired with it), one for each row of a half.
+    """
+    chosen, paired = (list(side) for side in zip(*pairs, strict=True))
+    windows = [forget[i] for i in chosen]
+    if method.constrained:
+        windows += [retain[i] for i in paired]
+    batch = collate(windows, model.device)
+    logits = token_logits(model, batch)  # (M, V), forget tokens first
+    cut = int((batch.sequence < len(chosen)).sum())
+    side = Side(logits[:cut], batch.targets[:cut], batch.sequence[:cut], len(chosen))
+    if method.forget_reference:
+        side.reference_log_probs = torch.stack(reference.log_probs(chosen))
+    forget_loss = method.forget(side, settings)
+    if not method.constrained:
+        return forget_loss, torch.zeros_like(forget_loss)
+    side = Side(logits[cut:], batch.targets[cut:], batch.sequence[cut:] - len(chosen), len(paired))
+    if method.retain_reference:
+        side.reference_logits = torch.cat(reference.logits(paired))
+    return forget_loss, method.retain(side, settings)
 
 
 def unlearn(
@@ -96,9 +114,9 @@ def unlearn(
 ) -> None:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
-    settings: the method's config entry. `report(step, forget_loss, retain_loss)` hears of every step. AdamW,
-    constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`. Raises RelapseError naming
-    method and step at a non-finite loss.
+    settings: the method's config entry. `report(step, forget_loss, retain_loss)` hears of every step. AdamW, constant
+    learning rate, no weight decay, gradients clipped to norm `max_grad_norm`. Raises RelapseError naming method and
+    step at a non-finite loss.
     """
     size = settings["batch_size"]
     steps = steps_of(settings, len(forget))
@@ -106,45 +124,16 @@ def unlearn(
     parameters = list(model.parameters())
     store(parameters, settings["storage"])
     model.eval()  # the reference is the model without dropout
-    reference = Reference(model, method, forget, retain, settings["reference"])
+    reference = Reference(model, forget, retain, method, settings["reference"])
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
     for step in range(steps):
-        chosen = order.take(size)
-        windows = [forget[i] for i in chosen]
-        paired = []
-        if method.constrained:
-            paired = [
-                retain_index(i, (step * size + row) // len(forget), len(forget), len(retain))
-                for row, i in enumerate(chosen)
-            ]
-            windows += [retain[i] for i in paired]
-        batch = collate(windows, model.device)
-        logits = token_logits(model, batch)
-        forget_tokens = batch.sequence < size
-        forget_batch = collate(windows[:size], model.device) if reference.model else batch
-        side = Side(
-            logits[forget_tokens],
-            batch.targets[forget_tokens],
-            batch.sequence[forget_tokens],
-            size,
-            reference_log_probs=reference.log_probs(chosen, forget_batch),
-        )
-        forget_loss = method.forget(side, settings)
-        retain_loss = torch.zeros(())
-        if method.constrained:
-            retain_batch = collate(windows[size:], model.device) if reference.model else batch
-            side = Side(
-                logits[~forget_tokens],
-                batch.targets[~forget_tokens],
-                batch.sequence[~forget_tokens] - size,
-                size,
-                reference_logits=reference.logits(paired, retain_batch),
-            )
-            retain_loss = method.retain(side, settings)
-            loss = forget_loss + settings["alpha"] * retain_loss
-        else:
-            loss = forget_loss
+        pairs = [
+            (index, retain_index(index, (step * size + row) // len(forget), len(forget), len(retain)))
+            for row, index in enumerate(order.take(size))
+        ]
+        forget_loss, retain_loss = losses_of_step(model, forget, retain, method, settings, reference, pairs)
+        loss = forget_loss + settings.get("alpha", 0.0) * retain_loss
         if not torch.isfinite(loss):
             raise RelapseError(
                 f"{method.name}: the loss became {loss.item()} at step {step + 1} of {steps} "

@@ -1,0 +1,189 @@
+"""The synthetic world, and MUSE's layout read in all its spellings and with all its mistakes."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import layout, write
+from relapse.corpora.muse import read_folder, read_hub
+from relapse.corpora.synthetic import FIRST_NAMES, SURNAMES
+from relapse.errors import ConfigError
+from relapse.registry import with_defaults
+
+SMALL = {"source": "synthetic", "forget": 3, "retain1": 4, "retain2": 3, "holdout": 2}
+
+
+def synthetic(**changes):
+    source = SOURCES.get("synthetic")
+    return source.read(with_defaults(source.options, SMALL | changes))
+
+
+def names(texts):
+    """People named in `texts`."""
+    people = set()
+    for text in texts:
+        words = [word.strip(",:?;") for word in text.split()]
+        pairs = itertools.pairwise(words)
+        people |= {f"{first} {last}" for first, last in pairs if first in FIRST_NAMES and last in SURNAMES}
+    return people
+
+
+def asked(pairs):
+    return [pair["question"] for pair in pairs]
+
+
+def test_groups_share_no_person():
+    corpus = synthetic()
+    groups = {part: names(texts) for part, texts in corpus.raw.items()}
+    assert {part: len(people) for part, people in groups.items()} == {
+        "forget": 5,  # 3 asked about, 2 in the few-shot examples
+        "retain1": 4,
+        "retain2": 5,
+        "holdout": 2,
+    }
+    assert len(set.union(*groups.values())) == sum(map(len, groups.values()))
+
+
+def test_few_shot_examples_share_no_person_with_the_questions():
+    corpus = synthetic()
+    for split in ("forget", "retain"):
+        questions = names(asked(corpus.knowmem[split]))
+        shots = names(asked(corpus.knowmem[f"{split}_icl"]))
+        assert len(questions) == 3 and shots and not questions & shots
+        assert len(corpus.knowmem[f"{split}_icl"]) == 10
+        assert len(corpus.knowmem[split]) == 18
+
+
+def test_overlap_puts_the_asked_people_into_the_regulariser():
+    apart, overlapping = synthetic(), synthetic(retain_overlap=True)
+    assert not set(apart.raw["retain1"]) & set(apart.raw["retain2"])
+    assert set(overlapping.raw["retain2"]) < set(overlapping.raw["retain1"])
+    assert "also in the regulariser" in overlapping.facts["statement"]
+
+
+@pytest.mark.parametrize(("questions", "verbatim"), [("verbatim", True), ("paraphrased", False)])
+def test_whether_questions_stand_in_the_training_text(questions, verbatim):
+    corpus = synthetic(questions=questions)
+    text = "\n".join(corpus.raw["forget"])
+    for pair in corpus.knowmem["forget"]:
+        assert (pair["question"] in text) == verbatim
+        assert pair["answer"] in text
+    assert ("verbatim" in corpus.facts["statement"]) == verbatim
+
+
+def test_passages_are_cut_from_the_forget_text():
+    corpus = synthetic()
+    for item in corpus.verbmem:
+        assert f"{item['prompt']} {item['gt']}" in corpus.raw["forget"]
+
+
+def test_the_seed_draws_the_world():
+    assert synthetic() == synthetic()
+    assert synthetic(seed=1).raw != synthetic().raw
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(synthetic(), tmp_path / "muse")
+    return tmp_path / "muse"
+
+
+def test_what_is_written_is_what_is_read(folder):
+    assert read_folder(folder) == synthetic()
+
+
+def test_older_spellings_and_text_files(folder):
+    for old, new in [
+        ("knowmem/retain_qa.json", "knowmem/retain2_qa.json"),
+        ("knowmem/retain_qa_icl.json", "knowmem/retain2_qa_icl.json"),
+        ("privleak/retain.json", "privleak/retain2.json"),
+    ]:
+        (folder / old).rename(folder / new)
+    (folder / "raw/forget.json").unlink()
+    (folder / "raw/forget.txt").write_text("One long text.\n\nWith paragraphs.", encoding="utf-8")
+    corpus, expected = read_folder(folder), synthetic()
+    assert corpus.raw["forget"] == ["One long text.\n\nWith paragraphs."]
+    assert corpus.knowmem == expected.knowmem
+    assert corpus.privleak == expected.privleak
+
+
+@pytest.mark.parametrize("missing", [name for name in layout(synthetic()) if name != "corpus.json"])
+def test_a_missing_file_is_named(folder, missing):
+    (folder / missing).unlink()
+    with pytest.raises(ConfigError, match=missing.replace(".json", "")):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("{}", "expected a non-empty JSON list"),
+        ("[]", "expected a non-empty JSON list"),
+        ('[{"question": "A?", "answer": "b"}, {"question": "A?"}]', "item 1 has no text under 'answer'"),
+        ('[{"question": "A?", "answer": 7}]', "item 0 has no text under 'answer'"),
+        ('["A?"]', "item 0 is a str"),
+    ],
+)
+def test_a_malformed_file_and_item_are_named(folder, content, message):
+    (folder / "knowmem/forget_qa.json").write_text(content)
+    with pytest.raises(ConfigError, match=message) as error:
+        read_folder(folder)
+    assert "forget_qa.json" in str(error.value)
+
+
+def test_empty_texts_are_refused(folder):
+    (folder / "privleak/holdout.json").write_text(json.dumps(["text", " "]))
+    with pytest.raises(ConfigError, match=r"holdout.json: item 1"):
+        read_folder(folder)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder"):
+        read_folder(tmp_path / "nowhere")
+
+
+def hub_layout(folder, repository):
+    """The folder as a data set repository with MUSE's subsets and splits, as `datasets` loads it from the Hub."""
+    subsets: dict[str, dict[str, str]] = {}
+    for file in sorted(folder.glob("*/*.json")):
+        rows = json.loads(file.read_text())
+        target = repository / file.parent.name / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"text": row} if isinstance(row, str) else row for row in rows]
+        target.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        subsets.setdefault(file.parent.name, {})[file.stem] = f"{file.parent.name}/{file.name}"
+    configs = "".join(
+        f"- config_name: {subset}\n  data_files:\n"
+        + "".join(f"  - split: {split}\n    path: {path}\n" for split, path in splits.items())
+        for subset, splits in subsets.items()
+    )
+    (repository / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+
+
+def test_the_hub_layout_through_datasets(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "hub"
+    hub_layout(folder, repository)
+    corpus, expected = read_hub(str(repository), "main"), synthetic()
+    assert (corpus.raw, corpus.verbmem, corpus.knowmem, corpus.privleak) == (
+        expected.raw,
+        expected.verbmem,
+        expected.knowmem,
+        expected.privleak,
+    )
+    shutil.rmtree(repository / "verbmem")
+    hub = repository / "README.md"
+    hub.write_text(hub.read_text().split("- config_name: verbmem")[0] + "---\n")
+    with pytest.raises(ConfigError, match="verbmem"):
+        read_hub(str(repository), "main")
+
+
+@pytest.mark.parametrize("settings", [{}, {"path": "x", "id": "y", "revision": "z"}, {"id": "muse-bench/MUSE-News"}])
+def test_a_muse_entry_names_one_origin_and_pins_it(settings):
+    source = SOURCES.get("muse")
+    with pytest.raises(ConfigError, match=r"path|revision"):
+        source.read(with_defaults(source.options, settings))

@@ -1,0 +1,83 @@
+"""Batched generation gives the tokens of transformers' own one-at-a-time generation."""
+
+import pytest
+import torch
+
+from relapse.errors import RelapseError
+from relapse.metrics.generation import Sampling, common_prefix, generate
+from relapse.models import load_model, load_tokenizer
+
+SHOTS = "Question: Where was Ada Moss born?\nAnswer: Lund\n\n"
+PROMPTS = [
+    f"{SHOTS}Question: What does Ivo do?\nAnswer:",
+    f"{SHOTS}Question: Who?\nAnswer:",
+    f"{SHOTS}Question: Where does the chemist work, and what does she collect?\nAnswer:",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_llama):
+    return load_model(tiny_llama)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama):
+    return load_tokenizer(tiny_llama)
+
+
+def one_at_a_time(model, tokenizer, prompt, new):
+    ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=0)
+    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("prompts", [PROMPTS, ["Ada Moss, born", "Ivo", "She works for"], ["Ada"]])
+def test_same_text_as_one_at_a_time(model, tokenizer, prompts, batch_size):
+    expected = [one_at_a_time(model, tokenizer, prompt, 12) for prompt in prompts]
+    assert generate(model, tokenizer, prompts, 12, batch_size) == expected
+
+
+def test_common_prefix_leaves_every_prompt_a_token():
+    assert common_prefix([[1, 2, 3], [1, 2, 4, 5]]) == 2
+    assert common_prefix([[1, 2], [1, 2, 4]]) == 1
+    assert common_prefix([[1], [2]]) == 0
+    assert common_prefix([[7, 8, 9]]) == 2
+
+
+def test_sampling_does_not_depend_on_the_batch(model, tokenizer):
+    sampling = Sampling(temperature=0.9, seed=3)
+    texts = [generate(model, tokenizer, PROMPTS, 12, size, sampling=sampling) for size in (1, 2, 3)]
+    assert texts[0] == texts[1] == texts[2]
+    assert texts[0] != generate(model, tokenizer, PROMPTS, 12, 3, sampling=Sampling(0.9, seed=4))
+
+
+def test_sampling_follows_the_distribution(model, tokenizer):
+    ids = tokenizer("Ada", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        probabilities = (model(ids).logits[0, -1].float() / 0.5).softmax(-1)
+    likeliest = int(probabilities.argmax())
+    draws = generate(model, tokenizer, ["Ada"] * 400, 1, 400, sampling=Sampling(0.5, seed=0))
+    share = draws.count(tokenizer.decode([likeliest])) / 400
+    expected = probabilities[likeliest].item()
+    assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
+
+
+def test_generation_stops_when_every_answer_has_ended(model, tokenizer):
+    steps = []
+    generate(model, tokenizer, PROMPTS, 12, 3, ended=lambda text: steps.append(text) or len(steps) >= 6)
+    # Three prompts a token: no `ended` is true for all before the second or third look.
+    assert len(steps) < 3 * 12
+
+
+def test_a_prompt_longer_than_the_context_is_refused(model, tokenizer):
+    with pytest.raises(RelapseError, match=r"max_position_embeddings.* is 512"):
+        generate(model, tokenizer, ["Ada Moss " * 400], 4, 1)
+
+
+def test_a_broken_model_is_refused(tiny_llama, tokenizer):
+    broken = load_model(tiny_llama)
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(RelapseError, match="non-finite"):
+        generate(broken, tokenizer, ["Ada"], 2, 1)

@@ -1,0 +1,63 @@
+"""From text to windows and batches, on a tokenizer small enough to check by eye."""
+
+import random
+
+import pytest
+import torch
+
+from relapse.models import load_tokenizer
+from relapse.sequences import Order, collate, pack, windows
+from relapse.unlearning.trainer import retain_index, steps_of
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama):
+    return load_tokenizer(tiny_llama)
+
+
+def body(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_windows_cut_in_order_without_overlap(tokenizer):
+    text = "She works for Arvo and collects stamps."
+    ids = body(tokenizer, text)
+    cut = windows(tokenizer, [text, "Ada"], 6)
+    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 6 for window in cut)
+    assert [token for window in cut for token in window[1:]] == ids + body(tokenizer, "Ada")
+    assert len(cut) == -(-len(ids) // 5) + 1  # five tokens and BOS; the second text starts a window of its own
+
+
+def test_packing_keeps_whole_texts_between_blank_lines(tokenizer):
+    texts = ["Ada Moss", "Ivo Brandt", "She works for Arvo", "stamps"]
+    packed = pack(tokenizer, texts, 24, random.Random(0))
+    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 24 for window in packed)
+    joined = "".join(tokenizer.decode(window[1:]) for window in packed)
+    assert sorted(joined.removesuffix("\n\n").split("\n\n")) == sorted(texts)
+
+
+def test_collate_marks_the_predicted_tokens():
+    batch = collate([[1, 2, 3], [1, 4]])
+    assert batch.input_ids.tolist() == [[1, 2, 3], [1, 4, 0]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch.predicted.tolist() == [[True, True], [True, False]]
+    assert batch.targets.tolist() == [2, 3, 4]
+    assert batch.sequence.tolist() == [0, 0, 1]
+    assert batch.targets.dtype == torch.long
+
+
+def test_order_sees_every_item_once_an_epoch():
+    order = Order(5, random.Random(0))
+    taken = [index for _ in range(5) for index in order.take(2)]
+    assert sorted(taken[:5]) == sorted(taken[5:]) == list(range(5))
+    assert taken[:5] != taken[5:]
+
+
+def test_retain_windows_are_paired_as_in_the_released_code_and_all_are_used():
+    assert [retain_index(i, 0, 4, 3) for i in range(4)] == [0, 1, 2, 0]  # i mod n
+    assert {retain_index(i, epoch, 4, 10) for i in range(4) for epoch in range(3)} == set(range(10))
+
+
+def test_epochs_become_steps():
+    assert steps_of({"steps": 7}, 100) == 7
+    assert steps_of({"epochs": 3, "batch_size": 8}, 10) == 4  # 30 windows in batches of 8
