@@ -1,0 +1,35 @@
+"""Table 1 of a study in four formats, from metrics.csv."""
+
+import argparse
+import json
+from pathlib import Path
+
+from relapse.analysis.study import read_statements, read_study
+from relapse.errors import exit_on_error
+from relapse.paper import tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", type=json.loads, required=True, help="corpora, seeds, methods, quantizers, metrics; as JSON"
+    )
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.csv")
+    parser.add_argument("--corpora-dir", type=Path, required=True, help="results/{study}/corpora")
+    for kind in ("csv", "md", "tex", "html"):
+        parser.add_argument(f"--{kind}", type=Path, required=True)
+    args = parser.parse_args()
+    study = read_study(args.settings)
+    cells = tables.read_cells(args.metrics, study)
+    remarks = tables.notes(study, cells, read_statements(args.corpora_dir, study))
+    for path, text in (
+        (args.csv, tables.write_csv(study, cells)),
+        (args.md, tables.write_markdown(study, cells, remarks)),
+        (args.tex, tables.write_tex(study, cells, remarks)),
+        (args.html, tables.write_html(study, cells, remarks)),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+exit_on_error(main)
