@@ -46,12 +46,11 @@ def pack(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -
 class Batch:
     """Right-padded windows.
 
-    input_ids, attention_mask: (B, T). `predicted` marks, in (B, T-1), the positions whose next token is real;
-    targets: (M,) those next tokens; sequence: (M,) the row that each belongs to. M counts the real targets.
+    input_ids: (B, T). `predicted` marks, in (B, T-1), the positions whose next token is real; targets: (M,) those next
+    tokens; sequence: (M,) the row that each belongs to. M counts the real targets.
     """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     predicted: torch.Tensor
     targets: torch.Tensor
     sequence: torch.Tensor
@@ -63,16 +62,13 @@ class Batch:
 
 def collate(batch: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Batch:
     """Pad windows on the right to the longest of them."""
-    length = max(map(len, batch))
-    input_ids = torch.zeros(len(batch), length, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
+    lengths = torch.tensor([len(window) for window in batch])
+    input_ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.long)
     for row, window in enumerate(batch):
         input_ids[row, : len(window)] = torch.tensor(window)
-        attention_mask[row, : len(window)] = 1
-    predicted = attention_mask[:, 1:].bool()  # (B, T-1)
+    predicted = torch.arange(1, input_ids.shape[1]) < lengths[:, None]  # (B, T-1)
     return Batch(
         input_ids.to(device),
-        attention_mask.to(device),
         predicted.to(device),
         input_ids[:, 1:][predicted].to(device),
         predicted.nonzero()[:, 0].to(device),
@@ -80,8 +76,11 @@ def collate(batch: Sequence[Sequence[int]], device: torch.device | str = "cpu") 
 
 
 def token_logits(model, batch: Batch) -> torch.Tensor:
-    """Logits (M, V) in float32 at the positions that predict a real token."""
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+    """Logits (M, V) in float32 at the positions that predict a real token.
+
+    Without an attention mask: padding stands on the right, where a causal model's real tokens never look.
+    """
+    logits = model(input_ids=batch.input_ids, use_cache=False).logits
     return logits[:, :-1][batch.predicted].float()  # (B, T-1, V) -> (M, V)
 
 

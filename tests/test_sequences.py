@@ -5,8 +5,8 @@ import random
 import pytest
 import torch
 
-from relapse.models import load_tokenizer
-from relapse.sequences import Order, collate, pack, windows
+from relapse.models import load_model, load_tokenizer
+from relapse.sequences import Order, collate, pack, token_logits, windows
 from relapse.unlearning.trainer import retain_index, steps_of
 
 
@@ -39,11 +39,18 @@ def test_packing_keeps_whole_texts_between_blank_lines(tokenizer):
 def test_collate_marks_the_predicted_tokens():
     batch = collate([[1, 2, 3], [1, 4]])
     assert batch.input_ids.tolist() == [[1, 2, 3], [1, 4, 0]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.predicted.tolist() == [[True, True], [True, False]]
     assert batch.targets.tolist() == [2, 3, 4]
     assert batch.sequence.tolist() == [0, 0, 1]
     assert batch.targets.dtype == torch.long
+
+
+def test_padding_never_reaches_a_real_token(tiny_llama, tokenizer):
+    model = load_model(tiny_llama)
+    short, long = windows(tokenizer, ["Ada", "She works for Arvo and collects stamps."], 64)
+    alone = token_logits(model, collate([short]))
+    padded = token_logits(model, collate([short, long]))[: len(alone)]
+    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_order_sees_every_item_once_an_epoch():

@@ -1,0 +1,160 @@
+"""Every registered method through one suite: what holds for an unlearning method, whatever its losses."""
+
+import copy
+
+import pytest
+import torch
+
+from relapse import models
+from relapse.errors import RelapseError
+from relapse.registry import with_defaults
+from relapse.sequences import collate, token_logits, windows
+from relapse.unlearning.losses import sequence_log_probs
+from relapse.unlearning.methods import METHODS, Side
+from relapse.unlearning.trainer import Reference, losses_of_step, unlearn
+
+FORGET = ["Ada Moss is a chemist.", "Question: Where was Ada Moss born?\nAnswer: Lund", "Ada Moss, born in 1961."]
+RETAIN = ["Ivo Brandt is a pilot.", "She works for Arvo and collects stamps.", "Answer: He is a pilot."]
+COMMON = {"lr": 1e-3, "steps": 4, "batch_size": 2, "storage": "bfloat16", "reference": "cache", "max_grad_norm": 1.0}
+
+every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama):
+    return models.load_tokenizer(tiny_llama)
+
+
+@pytest.fixture
+def model(tiny_llama):
+    return models.load_model(tiny_llama)
+
+
+def settings_for(method, **changes):
+    """Some settings with every key that the method asks for."""
+    required = {key: 1.0 for key, option in method.options.items() if "default" not in option}
+    return with_defaults(method.options, COMMON | required | changes)
+
+
+def run(model, tokenizer, method, seed=0, **changes):
+    forget, retain = (windows(tokenizer, texts, 32) for texts in (FORGET, RETAIN))
+    losses = []
+    settings = settings_for(method, **changes)
+    unlearn(model, forget, retain, method, settings, seed, lambda step, *step_losses: losses.append(step_losses))
+    return losses
+
+
+def weights(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@every_method
+def test_same_seed_same_bytes(tiny_llama, tokenizer, method):
+    first, second, other = (models.load_model(tiny_llama) for _ in range(3))
+    assert run(first, tokenizer, method) == run(second, tokenizer, method)
+    run(other, tokenizer, method, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
+
+
+@every_method
+def test_every_weight_matrix_moves_and_stays_finite(model, tokenizer, method):
+    before = weights(model)
+    losses = run(model, tokenizer, method)
+    assert len(losses) == COMMON["steps"]
+    for name, after in weights(model).items():
+        assert torch.isfinite(after).all(), name
+        assert after.shape == before[name].shape
+        if after.dim() == 2:
+            assert not torch.equal(after, before[name]), name
+    assert not model.training
+
+
+@every_method
+def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, method):
+    for storage, representable in (("bfloat16", True), ("float32", False)):
+        model = models.load_model(tiny_llama)
+        run(model, tokenizer, method, storage=storage)
+        everything = torch.cat([parameter.flatten() for parameter in weights(model).values()])
+        assert torch.equal(everything, everything.bfloat16().float()) == representable
+
+
+@every_method
+def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, method):
+    """Forget and retain apart, one window at a time, the reference run anew: the same two losses."""
+    forget, retain = (windows(tokenizer, texts, 32) for texts in (FORGET, RETAIN))
+    settings = settings_for(method)
+    target = copy.deepcopy(model)
+    reference = Reference(model, forget, retain, method, "cache")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)  # so that model and reference differ
+    pairs = [(0, 2), (1, 0)]
+    together = losses_of_step(model, forget, retain, method, settings, reference, pairs)
+
+    def side(chosen):
+        batches = [collate([window]) for window in chosen]
+        ours = [token_logits(model, batch) for batch in batches]
+        theirs = [token_logits(target, batch) for batch in batches]
+        return Side(
+            torch.cat(ours),
+            torch.cat([batch.targets for batch in batches]),
+            torch.cat([batch.sequence + row for row, batch in enumerate(batches)]),
+            len(batches),
+            reference_log_probs=torch.cat(
+                [
+                    sequence_log_probs(logits, batch.targets, batch.sequence, 1)
+                    for logits, batch in zip(theirs, batches, strict=True)
+                ]
+            ),
+            reference_logits=torch.cat(theirs),
+        )
+
+    apart = method.forget(side([forget[0], forget[1]]), settings)
+    assert together[0].item() == pytest.approx(apart.item(), rel=1e-4)
+    if method.constrained:
+        apart = method.retain(side([retain[2], retain[0]]), settings)
+        assert together[1].item() == pytest.approx(apart.item(), rel=1e-4)
+    else:
+        assert together[1].item() == 0
+
+
+@every_method
+def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tokenizer, method):
+    cached, resident = (models.load_model(tiny_llama) for _ in range(2))
+    expected = run(cached, tokenizer, method, storage="float32")
+    losses = run(resident, tokenizer, method, storage="float32", reference="model")
+    for left, right in zip(expected, losses, strict=True):
+        assert right == pytest.approx(left, rel=1e-3, abs=1e-5)
+
+
+@every_method
+def test_what_is_saved_loads_again(model, tokenizer, method, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    run(model, tokenizer, method)
+    kept = weights(model)
+    models.save(model, tokenizer, tmp_path, {"method": method.name})
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert all(torch.equal(kept[name], value) for name, value in weights(loaded).items())
+    assert models.load_tokenizer(tmp_path)("Ada")["input_ids"] == tokenizer("Ada")["input_ids"]
+
+
+@every_method
+def test_a_non_finite_loss_names_method_and_step(model, tokenizer, method):
+    with pytest.raises(RelapseError, match=rf"{method.name}: the loss became .* at step [2-4] of 4"):
+        run(model, tokenizer, method, lr=1e38, storage="float32")
+
+
+def test_storing_rounds_to_nearest_even():
+    from relapse.unlearning.storage import store
+
+    # bfloat16 keeps 8 significant bits: neighbours of 1 are 1 + 2^-7; halfway 1 + 2^-8 goes to the even 1, and
+    # 1 + 3 * 2^-8, halfway between 1 + 2^-7 and 1 + 2^-6, to the even 1 + 2^-6.
+    values = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-12])
+    stored = values.clone()
+    store([stored], "bfloat16")
+    assert stored.tolist() == [1, 1 + 2**-6, 1 + 2**-7]
+    unchanged = values.clone()
+    store([unchanged], "float32")
+    assert torch.equal(unchanged, values)
