@@ -1,0 +1,89 @@
+"""Where a study's time went: seconds per rule, from Snakemake's benchmark files and the jobs' own stop-watches.
+
+Reads everything below results/{study}/benchmarks: a *.tsv is a Snakemake benchmark, a *.json may hold {"timings":
+{part: seconds}} as measured inside a job. The first folder there (or a file's own name) is the rule. Seconds are
+wall-clock seconds of jobs, summed; jobs that ran side by side count each.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relapse.errors import RelapseError
+
+PARTS = ("imports", "load", "quantize", "score", "training")
+REST = "rest"
+
+
+@dataclass
+class RuleTime:
+    """Time of all jobs of one rule. parts: seconds by part, as far as the jobs said; longest: the longest job."""
+
+    rule: str
+    jobs: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    max_rss_mb: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> float:
+        """Seconds that no part accounts for."""
+        return max(self.seconds - sum(self.parts.values()), 0.0)
+
+
+def _rule(path: Path, folder: Path) -> str:
+    first = path.relative_to(folder).parts[0]
+    return first.split(".")[0]
+
+
+def _number(text: str | None) -> float:
+    """A benchmark's number; Snakemake writes - or NA for what a quick job did not live to tell."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def read_timings(folder: Path) -> list[RuleTime]:
+    """Time per rule, the longest first. Raises RelapseError where there is no benchmark at all."""
+    rules: dict[str, RuleTime] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        rule = rules.setdefault(_rule(path, folder), RuleTime(_rule(path, folder)))
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                seconds = _number(row.get("s"))
+                rule.jobs += 1
+                rule.seconds += seconds
+                rule.longest = max(rule.longest, seconds)
+                rule.max_rss_mb = max(rule.max_rss_mb, _number(row.get("max_rss")))
+    if not rules:
+        raise RelapseError(f"{folder} has no benchmark files (*.tsv)")
+    for path in sorted(folder.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts = content.get("timings") if isinstance(content, Mapping) else None
+        rule = rules.get(_rule(path, folder))
+        if parts and rule:
+            for part, seconds in parts.items():
+                rule.parts[part] = rule.parts.get(part, 0.0) + float(seconds)
+    return sorted(rules.values(), key=lambda rule: (-rule.seconds, rule.rule))
+
+
+def part_names(rules: list[RuleTime]) -> list[str]:
+    """The parts that any rule tells of, in the order in which a job goes through them."""
+    found = {part for rule in rules for part in rule.parts}
+    return [part for part in PARTS if part in found] + sorted(found - set(PARTS))
+
+
+def write_csv(rules: list[RuleTime], path: Path) -> None:
+    """timings.csv: rule, jobs, seconds, longest, max_rss_mb, then the seconds of every part and of the rest."""
+    parts = part_names(rules)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rule", "jobs", "seconds", "longest", "max_rss_mb", *parts, REST])
+        for rule in rules:
+            numbers = [rule.seconds, rule.longest, rule.max_rss_mb, *(rule.parts.get(part, 0) for part in parts)]
+            writer.writerow([rule.rule, rule.jobs, *(f"{number:.1f}" for number in [*numbers, rule.rest])])
