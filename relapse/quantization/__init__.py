@@ -42,13 +42,6 @@ class Backend:
     options: dict[str, dict[str, Any]]
     examples: tuple[dict[str, Any], ...]
 
-    def resolve(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """`settings` with the defaults filled in. Raises RelapseError for a required key left out."""
-        missing = [key for key, option in self.options.items() if "default" not in option and key not in settings]
-        if missing:
-            raise RelapseError(f"quantizer backend {self.name!r} needs {', '.join(missing)}")
-        return {key: option["default"] for key, option in self.options.items() if "default" in option} | settings
-
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes."""
 

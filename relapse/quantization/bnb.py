@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from relapse.errors import RelapseError
 from relapse.models import device
 from relapse.quantization import BACKENDS, Backend
+from relapse.registry import with_defaults
 
 
 class BitsAndBytes(Backend):
@@ -29,20 +31,23 @@ class BitsAndBytes(Backend):
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-        wanted = self.resolve(settings)["format"]
+        wanted = with_defaults(self.options, settings)["format"]
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if wanted == "int8"
             else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=dtype)
         )
-        model = AutoModelForCausalLM.from_pretrained(
-            model_dir,
-            quantization_config=config,
-            dtype=dtype,
-            device_map={"": device()},
-            local_files_only=True,
-            use_safetensors=True,
-        )
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                model_dir,
+                quantization_config=config,
+                dtype=dtype,
+                device_map={"": device()},
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        except (OSError, ValueError) as error:  # transformers' words for missing or unreadable files
+            raise RelapseError(f"cannot load the model in {model_dir}: {error}") from None
         return model.eval()
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS, Backend, linear_layers
+from relapse.registry import with_defaults
 
 
 def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor") -> tuple[Tensor, Tensor]:
@@ -76,7 +77,7 @@ class RoundToNearest(Backend):
     )
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        size = self.resolve(settings)["group_size"]
+        size = with_defaults(self.options, settings)["group_size"]
         bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
         if bad:
             name, width = next(iter(bad.items()))
@@ -92,7 +93,7 @@ class RoundToNearest(Backend):
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models import load_model
 
-        settings = self.resolve(settings)
+        settings = with_defaults(self.options, settings)
         model = load_model(model_dir, dtype=dtype)
         weights = {name: model.get_submodule(name).weight for name in linear_layers(model)}
         self.check({name: tuple(weight.shape) for name, weight in weights.items()}, settings)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS, linear_layers
+from relapse.registry import with_defaults
 
 CASES = [
     pytest.param(name, settings, id=f"{name}-{'-'.join(map(str, settings.values()))}")
@@ -61,9 +63,7 @@ def test_changes_the_linear_layers_and_nothing_else(request, model, name, settin
     for parameter, value in before.items():
         same = after[parameter].shape == value.shape and torch.equal(after[parameter].cpu(), value)
         assert same is (parameter not in touched), parameter
-    assert torch.equal(
-        quantized.get_output_embeddings().weight.cpu(), original.get_output_embeddings().weight
-    )
+    assert torch.equal(quantized.get_output_embeddings().weight.cpu(), original.get_output_embeddings().weight)
     assert torch.equal(logits(quantized), logits(original)) is (name == "full")
 
 
@@ -74,7 +74,7 @@ def test_options_are_a_schema_that_its_examples_follow(name, settings):
     backend = BACKENDS.get(name)
     assert all("description" in option for option in backend.options.values())
     jsonschema.validate(
-        backend.resolve(settings),
+        with_defaults(backend.options, settings),
         {"type": "object", "properties": backend.options, "additionalProperties": False},
     )
     json.dumps(backend.options)
@@ -109,15 +109,20 @@ def test_a_model_without_linear_layers_is_refused():
 
 def test_a_group_that_does_not_divide_is_told_with_its_layer_and_what_fits(tiny_llama):
     rtn = BACKENDS.get("rtn")
-    message = (
-        r"group_size 96 does not divide the input width 128 of layer model\.layers\.0\.self_attn\.q_proj "
-    )
-    with pytest.raises(
-        ConfigError, match=message + r"\(and of 11 more\)\. .* 1, 2, 4, 8, 16, 32, 64, 128, or row\."
-    ):
+    message = r"group_size 96 does not divide the input width 128 of layer model\.layers\.0\.self_attn\.q_proj "
+    with pytest.raises(ConfigError, match=message + r"\(and of 11 more\)\. .* 1, 2, 4, 8, 16, 32, 64, 128, or row\."):
         rtn.load(tiny_llama, {"bits": 4, "group_size": 96})
     with pytest.raises(ConfigError, match="width 384 of layer down"):
         rtn.check({"up": (384, 256), "down": (256, 384)}, {"bits": 4, "group_size": 256})
+
+
+@every_setting
+def test_a_directory_without_weights_is_refused(tiny_llama, tmp_path, name, settings):
+    with pytest.raises(RelapseError, match=str(tmp_path)):
+        BACKENDS.get(name).load(tmp_path, settings)
+    shutil.copy(tiny_llama / "config.json", tmp_path)
+    with pytest.raises(RelapseError, match=str(tmp_path)):
+        BACKENDS.get(name).load(tmp_path, settings)
 
 
 def test_weights_that_are_not_finite_are_refused(tiny_llama, tmp_path):
@@ -130,5 +135,5 @@ def test_weights_that_are_not_finite_are_refused(tiny_llama, tmp_path):
 
 
 def test_a_required_option_left_out_is_named():
-    with pytest.raises(RelapseError, match="'rtn' needs bits, group_size"):
+    with pytest.raises(RelapseError, match="needs bits, group_size"):
         BACKENDS.get("rtn").load("nowhere", {})
