@@ -1,7 +1,7 @@
-"""From texts to token windows and padded batches, for training and unlearning alike.
+"""From texts to token windows, and from windows to what a model predicts for their tokens.
 
-Knows how text becomes windows of `max_length` tokens (each with the tokenizer's BOS) and how windows become tensors;
-knows no losses.
+Knows how text becomes windows of `max_length` tokens (each with the tokenizer's BOS) and how a batch of windows goes
+through a model with little padding; knows no losses.
 """
 
 import random
@@ -43,45 +43,59 @@ def pack(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -
 
 
 @dataclass
-class Batch:
-    """Right-padded windows.
+class Tokens:
+    """What a model predicts for the M real next tokens of `size` windows, window after window.
 
-    input_ids: (B, T). `predicted` marks, in (B, T-1), the positions whose next token is real; targets: (M,) those next
-    tokens; sequence: (M,) the row that each belongs to. M counts the real targets.
+    logits: (M, V) float32; targets: (M,) the tokens that do come next; sequence: (M,) the window of each.
     """
 
-    input_ids: torch.Tensor
-    predicted: torch.Tensor
+    logits: torch.Tensor
     targets: torch.Tensor
     sequence: torch.Tensor
+    size: int
 
-    @property
-    def size(self) -> int:
-        return self.input_ids.shape[0]
-
-
-def collate(batch: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Batch:
-    """Pad windows on the right to the longest of them."""
-    lengths = torch.tensor([len(window) for window in batch])
-    input_ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.long)
-    for row, window in enumerate(batch):
-        input_ids[row, : len(window)] = torch.tensor(window)
-    predicted = torch.arange(1, input_ids.shape[1]) < lengths[:, None]  # (B, T-1)
-    return Batch(
-        input_ids.to(device),
-        predicted.to(device),
-        input_ids[:, 1:][predicted].to(device),
-        predicted.nonzero()[:, 0].to(device),
-    )
+    def split(self, size: int) -> tuple["Tokens", "Tokens"]:
+        """The tokens of the first `size` windows, and those of the others."""
+        cut = int((self.sequence < size).sum())
+        return (
+            Tokens(self.logits[:cut], self.targets[:cut], self.sequence[:cut], size),
+            Tokens(self.logits[cut:], self.targets[cut:], self.sequence[cut:] - size, self.size - size),
+        )
 
 
-def token_logits(model, batch: Batch) -> torch.Tensor:
-    """Logits (M, V) in float32 at the positions that predict a real token.
+def length_groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Row indices in one or two groups of similar length, so that padding to the longest of a group costs least."""
+    rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    padded = {
+        cut: cut * lengths[rows[cut - 1]] + (len(rows) - cut) * lengths[rows[-1]] for cut in range(len(rows), 0, -1)
+    }
+    cut = min(padded, key=padded.get)
+    return [rows[:cut], rows[cut:]] if cut < len(rows) else [rows]
 
-    Without an attention mask: padding stands on the right, where a causal model's real tokens never look.
+
+def predict(model, batch: Sequence[Sequence[int]]) -> Tokens:
+    """Run `model` on windows, padded on the right within groups of similar length.
+
+    No attention mask: a causal model's real tokens never look at padding that follows them.
     """
-    logits = model(input_ids=batch.input_ids, use_cache=False).logits
-    return logits[:, :-1][batch.predicted].float()  # (B, T-1, V) -> (M, V)
+    logits, targets, sequence = [], [], []
+    for rows in length_groups([len(window) for window in batch]):
+        lengths = torch.tensor([len(batch[row]) for row in rows])
+        input_ids = torch.zeros(len(rows), int(lengths[-1]), dtype=torch.long)  # (B, T); rows ascend in length
+        for line, row in enumerate(rows):
+            input_ids[line, : lengths[line]] = torch.tensor(batch[row])
+        real = torch.arange(1, input_ids.shape[1]) < lengths[:, None]  # (B, T-1)
+        output = model(input_ids=input_ids.to(model.device), use_cache=False).logits
+        logits.append(output[:, :-1][real.to(model.device)].float())  # (B, T-1, V) -> (M, V)
+        targets.append(input_ids[:, 1:][real])
+        sequence.append(torch.tensor(rows)[real.nonzero()[:, 0]])
+    order = torch.cat(sequence).argsort(stable=True)
+    return Tokens(
+        torch.cat(logits)[order.to(model.device)],
+        torch.cat(targets)[order].to(model.device),
+        torch.cat(sequence)[order].to(model.device),
+        len(batch),
+    )
 
 
 class Order:

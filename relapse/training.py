@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
-from relapse.sequences import collate, pack, token_logits
+from relapse.sequences import pack, predict
 
 WARMUP = 0.05  # share of the steps in which the learning rate rises to its peak
 
@@ -47,9 +47,9 @@ def train(
     for step in range(settings["steps"]):
         while len(waiting) < settings["batch_size"]:
             waiting += pack(tokenizer, texts, settings["max_length"], rng)
-        batch = collate(waiting[: settings["batch_size"]], model.device)
+        tokens = predict(model, waiting[: settings["batch_size"]])
         waiting = waiting[settings["batch_size"] :]
-        loss = F.cross_entropy(token_logits(model, batch), batch.targets)
+        loss = F.cross_entropy(tokens.logits, tokens.targets)
         if not torch.isfinite(loss):
             raise RelapseError(f"training loss became {loss.item()} at step {step + 1}: lower the learning rate")
         optimizer.zero_grad(set_to_none=True)

@@ -30,9 +30,7 @@ def build_tiny_llama(directory: Path, tied: bool = False) -> Path:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TINY_TEXT, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=128,

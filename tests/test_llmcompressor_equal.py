@@ -42,9 +42,7 @@ def test_codes_and_steps_equal_llmcompressors(tiny_llama, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)  # for its logs
     model = awkward_model(tiny_llama)
     original = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    grouping = (
-        {"strategy": "channel"} if group_size == "row" else {"strategy": "group", "group_size": group_size}
-    )
+    grouping = {"strategy": "channel"} if group_size == "row" else {"strategy": "group", "group_size": group_size}
     arguments = QuantizationArgs(num_bits=bits, symmetric=True, **grouping)
     scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
     oneshot(model=model, recipe=[QuantizationModifier(config_groups={"all": scheme}, ignore=["lm_head"])])
@@ -57,9 +55,7 @@ def test_codes_and_steps_equal_llmcompressors(tiny_llama, tmp_path, monkeypatch,
         scales, zeros = layer.weight_scale.data, layer.weight_zero_point.data
         assert scales.dtype == steps.dtype == torch.float32
         assert torch.equal(steps, scales), name
-        assert torch.equal(codes, reference_quantize(weight, scales, zeros, arguments, dtype=torch.int8)), (
-            name
-        )
+        assert torch.equal(codes, reference_quantize(weight, scales, zeros, arguments, dtype=torch.int8)), name
         assert torch.equal(dequantize(codes, steps), fake_quantize(weight, scales, zeros, arguments)), name
 
 

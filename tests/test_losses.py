@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from relapse.sequences import Tokens
 from relapse.unlearning import losses
 from relapse.unlearning.methods import METHODS, Side
 
@@ -29,7 +30,7 @@ def test_sequence_log_probs_are_sums_over_the_tokens_of_a_window():
     targets = torch.tensor([0, 1, 1])
     sequence = torch.tensor([0, 0, 1])
     # window 0: log 1/4 + log 1/2 = -ln 8; window 1: log 3/4.
-    log_probs = losses.sequence_log_probs(logits, targets, sequence, 2)
+    log_probs = losses.sequence_log_probs(Tokens(logits, targets, sequence, 2))
     assert log_probs.tolist() == pytest.approx([-math.log(8), math.log(3 / 4)])
 
 
@@ -67,7 +68,7 @@ def test_unknown_kl_direction():
 
 
 def side(**reference) -> Side:
-    return Side(LOGITS, TARGETS, torch.tensor([0, 1]), 2, **reference)
+    return Side(Tokens(LOGITS, TARGETS, torch.tensor([0, 1]), 2), **reference)
 
 
 def test_methods_are_the_sums_that_their_names_say():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from relapse.models import load_model, load_tokenizer
-from relapse.sequences import Order, collate, pack, token_logits, windows
+from relapse.sequences import Order, length_groups, pack, predict, windows
 from relapse.unlearning.trainer import retain_index, steps_of
 
 
@@ -36,21 +36,25 @@ def test_packing_keeps_whole_texts_between_blank_lines(tokenizer):
     assert sorted(joined.removesuffix("\n\n").split("\n\n")) == sorted(texts)
 
 
-def test_collate_marks_the_predicted_tokens():
-    batch = collate([[1, 2, 3], [1, 4]])
-    assert batch.input_ids.tolist() == [[1, 2, 3], [1, 4, 0]]
-    assert batch.predicted.tolist() == [[True, True], [True, False]]
-    assert batch.targets.tolist() == [2, 3, 4]
-    assert batch.sequence.tolist() == [0, 0, 1]
-    assert batch.targets.dtype == torch.long
+def test_length_groups_pad_least():
+    # One group pads to 4 * 9 = 36 tokens; {2, 3, 3} and {9} to 9 + 9 = 18.
+    assert length_groups([3, 9, 2, 3]) == [[2, 0, 3], [1]]
+    assert length_groups([5, 5]) == [[0, 1]]
+    assert length_groups([7]) == [[0]]
 
 
-def test_padding_never_reaches_a_real_token(tiny_llama, tokenizer):
+def test_predict_gives_each_window_what_it_gets_alone(tiny_llama, tokenizer):
+    """Padding never reaches a real token, and tokens come back in the order of the windows."""
     model = load_model(tiny_llama)
-    short, long = windows(tokenizer, ["Ada", "She works for Arvo and collects stamps."], 64)
-    alone = token_logits(model, collate([short]))
-    padded = token_logits(model, collate([short, long]))[: len(alone)]
-    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+    batch = windows(tokenizer, ["She works for Arvo and collects stamps.", "Ada", "Ivo Brandt", "A pilot."], 64)
+    together = predict(model, batch)
+    assert together.sequence.tolist() == [row for row, window in enumerate(batch) for _ in window[1:]]
+    assert together.targets.tolist() == [token for window in batch for token in window[1:]]
+    alone = torch.cat([predict(model, [window]).logits for window in batch])
+    torch.testing.assert_close(together.logits, alone, rtol=1e-5, atol=1e-5)
+    first, rest = together.split(3)
+    assert (first.size, rest.size) == (3, 1)
+    assert rest.targets.tolist() == batch[3][1:] and set(rest.sequence.tolist()) == {0}
 
 
 def test_order_sees_every_item_once_an_epoch():

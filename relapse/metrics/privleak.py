@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import interval, resamples
-from relapse.sequences import collate, token_logits
+from relapse.sequences import predict
 
 
 def min_k(log_probs: np.ndarray, k: float) -> float:
@@ -70,10 +70,9 @@ class PrivLeak:
         ]
         records = []
         for start in range(0, len(texts), run.batch_size):
-            batch = collate(windows[start : start + run.batch_size], run.model.device)
-            log_probs = F.log_softmax(token_logits(run.model, batch), -1)
-            log_probs = log_probs.gather(1, batch.targets[:, None])[:, 0].double().cpu().numpy()  # (M,)
-            rows = batch.sequence.cpu().numpy()
+            tokens = predict(run.model, windows[start : start + run.batch_size])
+            log_probs = F.log_softmax(tokens.logits, -1).gather(1, tokens.targets[:, None])[:, 0]  # (M,)
+            log_probs, rows = log_probs.double().cpu().numpy(), tokens.sequence.cpu().numpy()
             for row, (split, number, _) in enumerate(texts[start : start + run.batch_size]):
                 score = min_k(log_probs[rows == row], settings["k"])
                 if not np.isfinite(score):

@@ -1,11 +1,13 @@
 """The paper's unlearning losses as pure functions (arXiv 2410.16454, Sec. 3; NPO: arXiv 2404.05868).
 
-All of them see the M predicted tokens of a batch of B windows: logits (M, V), targets (M,), and sequence (M,), the
-window that each token belongs to. Padding never reaches them. How logits come about is the trainer's.
+All of them see the M real tokens of a batch of B windows, never padding: logits (M, V) and targets (M,). How logits
+come about is the trainer's.
 """
 
 import torch
 import torch.nn.functional as F
+
+from relapse.sequences import Tokens
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -18,10 +20,10 @@ def gradient_ascent(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return -F.cross_entropy(logits, targets)
 
 
-def sequence_log_probs(logits: torch.Tensor, targets: torch.Tensor, sequence: torch.Tensor, size: int) -> torch.Tensor:
-    """log p(x) of every window, summed over its tokens: (B,) with B = size, in nats."""
-    log_probs = -F.cross_entropy(logits, targets, reduction="none")  # (M,)
-    return log_probs.new_zeros(size).index_add(0, sequence, log_probs)
+def sequence_log_probs(tokens: Tokens) -> torch.Tensor:
+    """log p(x) of every window, summed over its tokens: (tokens.size,), in nats."""
+    log_probs = -F.cross_entropy(tokens.logits, tokens.targets, reduction="none")  # (M,)
+    return log_probs.new_zeros(tokens.size).index_add(0, tokens.sequence, log_probs)
 
 
 def npo(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, beta: float) -> torch.Tensor:

@@ -24,13 +24,13 @@ KL_DIRECTION = {
 
 def gdr(side: Side, settings: dict):
     """GDR: gradient descent on the retain batch, CE(x_r)."""
-    return losses.cross_entropy(side.logits, side.targets)
+    return losses.cross_entropy(side.tokens.logits, side.tokens.targets)
 
 
 def klr(side: Side, settings: dict):
     """KLR: KL divergence between the reference's and the model's next-token distributions on the retain batch."""
     return losses.kl_divergence(
-        side.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), settings["kl_direction"]
+        side.tokens.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), settings["kl_direction"]
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
-from relapse.sequences import Order, collate, token_logits
+from relapse.sequences import Order, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
 from relapse.unlearning.storage import store
@@ -65,16 +65,15 @@ class Reference:
         """log p_ref(x) of the forget windows `indices`: one scalar each."""
         if self.log_prob_table:
             return [self.log_prob_table[i] for i in indices]
-        batch = collate([self.forget[i] for i in indices], self.model.device)
-        return list(sequence_log_probs(token_logits(self.model, batch), batch.targets, batch.sequence, batch.size))
+        return list(sequence_log_probs(predict(self.model, [self.forget[i] for i in indices])))
 
     @torch.no_grad()
     def logits(self, indices: list[int]) -> list[torch.Tensor]:
         """Reference logits of the retain windows `indices`: (predicted tokens of the window, V) each."""
         if self.logit_table:
             return [self.logit_table[i] for i in indices]
-        batch = collate([self.retain[i] for i in indices], self.model.device)
-        return list(token_logits(self.model, batch).split(torch.bincount(batch.sequence).tolist()))
+        tokens = predict(self.model, [self.retain[i] for i in indices])
+        return list(tokens.logits.split(torch.bincount(tokens.sequence).tolist()))
 
 
 def losses_of_step(
@@ -88,16 +87,14 @@ def losses_of_step(
     windows = [forget[i] for i in chosen]
     if method.constrained:
         windows += [retain[i] for i in paired]
-    batch = collate(windows, model.device)
-    logits = token_logits(model, batch)  # (M, V), forget tokens first
-    cut = int((batch.sequence < len(chosen)).sum())
-    side = Side(logits[:cut], batch.targets[:cut], batch.sequence[:cut], len(chosen))
+    forget_tokens, retain_tokens = predict(model, windows).split(len(chosen))
+    side = Side(forget_tokens)
     if method.forget_reference:
         side.reference_log_probs = torch.stack(reference.log_probs(chosen))
     forget_loss = method.forget(side, settings)
     if not method.constrained:
         return forget_loss, torch.zeros_like(forget_loss)
-    side = Side(logits[cut:], batch.targets[cut:], batch.sequence[cut:] - len(chosen), len(paired))
+    side = Side(retain_tokens)
     if method.retain_reference:
         side.reference_logits = torch.cat(reference.logits(paired))
     return forget_loss, method.retain(side, settings)

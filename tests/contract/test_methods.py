@@ -8,7 +8,7 @@ import torch
 from relapse import models
 from relapse.errors import RelapseError
 from relapse.registry import with_defaults
-from relapse.sequences import collate, token_logits, windows
+from relapse.sequences import Tokens, predict, windows
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
 from relapse.unlearning.trainer import Reference, losses_of_step, unlearn
@@ -92,23 +92,18 @@ def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, me
     pairs = [(0, 2), (1, 0)]
     together = losses_of_step(model, forget, retain, method, settings, reference, pairs)
 
-    def side(chosen):
-        batches = [collate([window]) for window in chosen]
-        ours = [token_logits(model, batch) for batch in batches]
-        theirs = [token_logits(target, batch) for batch in batches]
-        return Side(
-            torch.cat(ours),
-            torch.cat([batch.targets for batch in batches]),
-            torch.cat([batch.sequence + row for row, batch in enumerate(batches)]),
-            len(batches),
-            reference_log_probs=torch.cat(
-                [
-                    sequence_log_probs(logits, batch.targets, batch.sequence, 1)
-                    for logits, batch in zip(theirs, batches, strict=True)
-                ]
-            ),
-            reference_logits=torch.cat(theirs),
+    def one_by_one(any_model, chosen):
+        tokens = [predict(any_model, [window]) for window in chosen]
+        return Tokens(
+            torch.cat([part.logits for part in tokens]),
+            torch.cat([part.targets for part in tokens]),
+            torch.cat([part.sequence + row for row, part in enumerate(tokens)]),
+            len(chosen),
         )
+
+    def side(chosen):
+        theirs = one_by_one(target, chosen)
+        return Side(one_by_one(model, chosen), sequence_log_probs(theirs), theirs.logits)
 
     apart = method.forget(side([forget[0], forget[1]]), settings)
     assert together[0].item() == pytest.approx(apart.item(), rel=1e-4)

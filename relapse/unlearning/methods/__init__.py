@@ -10,22 +10,20 @@ from dataclasses import dataclass, field
 import torch
 
 from relapse.registry import Registry
+from relapse.sequences import Tokens
 
 METHODS = Registry("method", "relapse.unlearning.methods")
 
 
 @dataclass
 class Side:
-    """The forget or the retain half of a step, at its M predicted tokens in `size` windows.
+    """The forget or the retain half of a step: the model's `tokens`, and the reference's values for them.
 
-    logits: (M, V) float32; targets, sequence: (M,). reference_log_probs: (size,) summed over a window, and
-    reference_logits: (M, V); each is None unless the method asked for it.
+    reference_log_probs: (tokens.size,) summed over a window; reference_logits: (M, V). Each is None unless the method
+    asked for it.
     """
 
-    logits: torch.Tensor
-    targets: torch.Tensor
-    sequence: torch.Tensor
-    size: int
+    tokens: Tokens
     reference_log_probs: torch.Tensor | None = None
     reference_logits: torch.Tensor | None = None
 

@@ -7,7 +7,7 @@ from relapse.unlearning.retain import register_family
 
 def forget(side: Side, settings: dict):
     """-CE(x_f)."""
-    return losses.gradient_ascent(side.logits, side.targets)
+    return losses.gradient_ascent(side.tokens.logits, side.tokens.targets)
 
 
 register_family(Method("ga", forget))

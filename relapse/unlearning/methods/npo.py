@@ -16,7 +16,7 @@ BETA = {
 
 def forget(side: Side, settings: dict):
     """Sequence-level NPO against the target's log-probabilities."""
-    log_probs = losses.sequence_log_probs(side.logits, side.targets, side.sequence, side.size)
+    log_probs = losses.sequence_log_probs(side.tokens)
     return losses.npo(log_probs, side.reference_log_probs, settings["beta"])
 
 

@@ -1,0 +1,172 @@
+"""Speed as ratios: the unlearning step and the evaluation against plain versions of the same computation.
+
+The plain versions are written out here as one would write them first; both sides run in turn in this process, on the
+default study's corpus and model size with random weights (speed does not depend on what the weights are, except
+that an untrained model never ends an answer early: both sides generate every token).
+"""
+
+import argparse
+import copy
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from relapse import config, models
+from relapse.corpora import SOURCES
+from relapse.errors import exit_on_error
+from relapse.metrics.generation import generate
+from relapse.metrics.knowmem import few_shot_prompt
+from relapse.sequences import Tokens, windows
+from relapse.unlearning.losses import sequence_log_probs
+from relapse.unlearning.methods import METHODS, Side
+from relapse.unlearning.storage import store
+from relapse.unlearning.trainer import Reference, losses_of_step
+
+REPEATS = 15
+
+
+def padded(model, batch) -> Tokens:
+    """`relapse.sequences.predict` with all windows padded to the longest one, and an attention mask."""
+    width = max(map(len, batch))
+    input_ids = torch.tensor([window + [0] * (width - len(window)) for window in batch])
+    mask = torch.tensor([[1] * len(window) + [0] * (width - len(window)) for window in batch])
+    real = mask[:, 1:].bool()
+    logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
+    return Tokens(logits[:, :-1][real].float(), input_ids[:, 1:][real], real.nonzero()[:, 0], len(batch))
+
+
+def plain_losses(model, reference, forget, retain, method, settings):
+    """Both losses with separate forward passes, the reference model run on every batch."""
+
+    def side(batch):
+        with torch.no_grad():
+            theirs = padded(reference, batch)
+        return Side(padded(model, batch), sequence_log_probs(theirs), theirs.logits)
+
+    forget_loss = method.forget(side(forget), settings)
+    return forget_loss, method.retain(side(retain), settings) if method.constrained else torch.zeros(())
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
+    """Time a step of every method both ways, and check that the losses agree."""
+    print("unlearning step: ms plain, ms ours, ratio; share of ours in losses and gradients / optimiser / storage")
+    target = copy.deepcopy(model).requires_grad_(False)
+    for name, settings in entries.items():
+        method = METHODS.get(settings["method"])
+        forget, retain = (
+            windows(tokenizer, corpus.raw[part], settings["max_length"]) for part in ("forget", "retain1")
+        )
+        ours = copy.deepcopy(target).requires_grad_(True)
+        reference = Reference(target, forget, retain, method, "cache")
+        parameters = list(ours.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0, fused=True)
+        rng = random.Random(0)
+
+        def gradients(losses, settings=settings, optimizer=optimizer):
+            optimizer.zero_grad(set_to_none=True)
+            (losses[0] + settings.get("alpha", 0.0) * losses[1]).backward()
+
+        plain, fast, update, rounding = [], [], [], []
+        for _ in range(REPEATS):
+            chosen = rng.sample(range(len(forget)), settings["batch_size"])
+            paired = rng.sample(range(len(retain)), settings["batch_size"])
+            pairs = list(zip(chosen, paired, strict=True))
+            sides = [forget[i] for i in chosen], [retain[i] for i in paired]
+            kept: dict[str, tuple] = {}
+
+            def run_plain(sides=sides, kept=kept, ours=ours, method=method, settings=settings, gradients=gradients):
+                kept["plain"] = plain_losses(ours, target, *sides, method, settings)
+                gradients(kept["plain"])
+
+            def run_fast(
+                pairs=pairs,
+                kept=kept,
+                ours=ours,
+                method=method,
+                settings=settings,
+                gradients=gradients,
+                forget=forget,
+                retain=retain,
+                reference=reference,
+            ):
+                kept["fast"] = losses_of_step(ours, forget, retain, method, settings, reference, pairs)
+                gradients(kept["fast"])
+
+            plain.append(seconds(run_plain))
+            fast.append(seconds(run_fast))
+            update.append(seconds(optimizer.step))
+            rounding.append(
+                seconds(lambda parameters=parameters, settings=settings: store(parameters, settings["storage"]))
+            )
+            for left, right in zip(kept["plain"], kept["fast"], strict=True):
+                torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
+        parts = [statistics.median(times) * 1000 for times in (plain, fast, update, rounding)]
+        rest = parts[2] + parts[3]
+        whole = parts[1] + rest
+        print(
+            f"  {name:10} {parts[0] + rest:7.1f} {whole:7.1f} {(parts[0] + rest) / whole:6.2f}x"
+            f"   {parts[1] / whole:4.0%} / {parts[2] / whole:4.0%} / {parts[3] / whole:4.0%}",
+            flush=True,
+        )
+
+
+def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int) -> None:
+    """Time the forget questions both ways, and check that every token is the same."""
+    shots = few_shot_prompt(corpus.knowmem["forget_icl"])
+    prompts = [f"{shots}Question: {item['question']}\nAnswer:" for item in corpus.knowmem["forget"]]
+
+    def one_at_a_time() -> list[str]:
+        texts = []
+        for prompt in prompts:
+            ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+            with torch.inference_mode():
+                out = model.generate(
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=new_tokens, do_sample=False
+                )
+            texts.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+        return texts
+
+    texts: dict[str, list[str]] = {}
+    plain = seconds(lambda: texts.update(plain=one_at_a_time()))
+    fast = seconds(lambda: texts.update(fast=generate(model, tokenizer, prompts, new_tokens, batch_size)))
+    if texts["plain"] != texts["fast"]:
+        raise SystemExit("error: batched generation gave other tokens than one-at-a-time generation")
+    print(
+        f"evaluation, {len(prompts)} questions x {new_tokens} tokens: one at a time {plain:.1f} s, "
+        f"batched with a shared prompt {fast:.1f} s, ratio {plain / fast:.1f}x, same tokens"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="config.yaml")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    study = config.load(args.config)
+    entry = next(entry for entry in study["corpora"].values())
+    base = study["models"]["base"]
+    corpus = SOURCES.get(entry["source"]).read(entry)
+    tokenizer = models.train_tokenizer(
+        [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
+    )
+    model = models.build_base(base["architecture"], base["seed"], tokenizer).eval()
+    bench_steps(model, tokenizer, corpus, study["methods"])
+    bench_generation(
+        model,
+        tokenizer,
+        corpus,
+        study["metrics"]["knowmem_forget"]["max_new_tokens"],
+        study["evaluation"]["batch_size"],
+    )
+
+
+exit_on_error(main)
