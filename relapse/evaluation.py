@@ -13,6 +13,7 @@ from relapse import models
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
+from relapse.progress import Stopwatch
 from relapse.quantization import BACKENDS
 from relapse.registry import with_defaults
 
@@ -42,6 +43,7 @@ def evaluate(
     reference: list[dict] | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    stopwatch: Stopwatch | None = None,
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
@@ -49,6 +51,7 @@ def evaluate(
     PrivLeak only where `reference` is given. reference: the retrain model's records. bitsandbytes' int8 chooses its
     outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
     """
+    stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
     if metrics is None:
         metrics = {name: {} for name in METRICS.names() if name != "privleak" or reference is not None}
@@ -56,14 +59,16 @@ def evaluate(
     backend = BACKENDS.get(quantizer["backend"])
     quantizer = with_defaults(backend.options, quantizer)
     corpus = read_folder(corpus_dir)
-    tokenizer = models.load_tokenizer(model_dir)
-    model = backend.load(model_dir, quantizer, dtype)
+    with stopwatch.part("load"):
+        tokenizer = models.load_tokenizer(model_dir)
+        model = backend.load(model_dir, quantizer, dtype)
     models.check_vocabulary(model, tokenizer, model_dir)
     run = Evaluated(model, tokenizer, corpus, evaluation["batch_size"], seed)
     scores, records = {}, []
     for name, entry in settings.items():
         metric = METRICS.get(name)
-        own = metric.records(run, entry)
+        with stopwatch.part("score"):
+            own = metric.records(run, entry)
         its_reference = [record for record in reference if record["metric"] == name] if reference else None
         scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
         records += [{"metric": name} | record for record in own]

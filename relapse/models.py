@@ -5,6 +5,7 @@ transformers is imported where it is used, since importing it takes seconds.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,9 @@ from relapse.seeding import seed_for
 
 BOS, EOS = "<s>", "</s>"
 
+# A bar that fills in a tenth of a second says nothing, and a log cannot show it.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
@@ -25,6 +29,12 @@ def device() -> torch.device:
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide a number."""
     return {name: version(name) for name in ("torch", "transformers", "bitsandbytes", "tokenizers")}
+
+
+def import_transformers() -> None:
+    """Import what loading and running a model imports, so that a job can time it apart from its work."""
+    import transformers.generation
+    import transformers.models.auto.modeling_auto  # noqa: F401
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int):
@@ -73,9 +83,13 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32):
     if not (Path(path) / "config.json").is_file():
         raise RelapseError(f"{path} is no model directory: it has no config.json")
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
-    except OSError as error:  # transformers' word for missing or unreadable weights
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:  # transformers' words for missing weights and for a bad config.json
         raise RelapseError(f"cannot load the model in {path}: {error}") from None
+    if report["missing_keys"]:
+        raise RelapseError(f"{path} lacks the weights of {', '.join(sorted(report['missing_keys'])[:5])}")
     return model.to(device()).eval()
 
 

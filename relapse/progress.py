@@ -1,10 +1,18 @@
-"""Progress of a long loop: a line now and then, with the time that is left."""
+"""What a long job tells while it runs, and how long its parts took.
 
+Knows clocks and lines of text; nothing of what the job does.
+"""
+
+import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class Progress:
-    """Prints `step/steps`, the losses and the remaining time, at most about `lines` times over the whole run."""
+    """Prints `step/steps`, the losses and the remaining time, about `lines` times over the whole run."""
 
     def __init__(self, steps: int, lines: int = 20):
         self.steps, self.every, self.start = steps, max(1, steps // lines), time.monotonic()
@@ -19,3 +27,25 @@ class Progress:
         values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         left = seconds / step * (self.steps - step)
         print(f"step {step}/{self.steps}  {values}  {seconds:.0f} s, {left:.0f} s left", flush=True)
+
+
+class Stopwatch:
+    """Seconds of the parts of a process; starting Python and importing this far count as `imports`."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self.seconds = {"imports": time.time() - psutil.Process(os.getpid()).create_time()}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time of the block to part `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def write(self, path: Path | None) -> None:
+        """Write {"timings": {part: seconds}}, if there is a `path` to write to."""
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"timings": self.seconds}) + "\n")

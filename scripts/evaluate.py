@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 
+from relapse import models
 from relapse.errors import exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
+from relapse.progress import Stopwatch
 
 
 def main() -> None:
@@ -30,7 +32,11 @@ def main() -> None:
         parser.add_argument(f"--{name}-name", default="", help=f"what the scores call the {name}")
     parser.add_argument("--out", type=Path, required=True, help="scores, as JSON")
     parser.add_argument("--records", type=Path, help="per-example records, as JSON lines")
+    parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     args = parser.parse_args()
+    stopwatch = Stopwatch()
+    with stopwatch.part("imports"):
+        models.import_transformers()
     result, records = evaluate(
         args.model,
         args.corpus,
@@ -40,7 +46,9 @@ def main() -> None:
         read_records(args.reference) if args.reference else None,
         getattr(torch, args.compute),
         args.seed,
+        stopwatch,
     )
+    stopwatch.write(args.timings)
     names = {
         "corpus": args.corpus_name or args.corpus.name,
         "model": args.model_name or args.model.name,

@@ -9,7 +9,7 @@ import torch
 from relapse import models, training
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
-from relapse.progress import Progress
+from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 
 PARTS = {"target": ("forget", "retain1", "retain2"), "retrain": ("retain1", "retain2")}
@@ -24,22 +24,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     args = parser.parse_args()
+    stopwatch = Stopwatch()
+    with stopwatch.part("imports"):
+        models.import_transformers()
     raw = read_folder(args.corpus).raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
     texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw[part]))
-    model = models.load_model(args.base, getattr(torch, args.compute))
-    tokenizer = models.load_tokenizer(args.base)
+    with stopwatch.part("load"):
+        model = models.load_model(args.base, getattr(torch, args.compute))
+        tokenizer = models.load_tokenizer(args.base)
     models.check_vocabulary(model, tokenizer, args.base)
     progress = Progress(args.settings["steps"])
-    training.train(
-        model,
-        tokenizer,
-        texts,
-        args.settings,
-        seed_for(args.seed, args.model),
-        lambda step, loss: progress(step, loss=loss),
-    )
+    with stopwatch.part("training"):
+        training.train(
+            model,
+            tokenizer,
+            texts,
+            args.settings,
+            seed_for(args.seed, args.model),
+            lambda step, loss: progress(step, loss=loss),
+        )
+    stopwatch.write(args.timings)
     models.save(
         model,
         tokenizer,

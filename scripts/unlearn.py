@@ -9,7 +9,7 @@ import torch
 from relapse import models
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
-from relapse.progress import Progress
+from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 from relapse.sequences import windows
 from relapse.unlearning.methods import METHODS
@@ -26,23 +26,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     args = parser.parse_args()
+    stopwatch = Stopwatch()
+    with stopwatch.part("imports"):
+        models.import_transformers()
     settings = args.settings
     raw = read_folder(args.corpus).raw
-    model = models.load_model(args.target, getattr(torch, args.compute))
-    tokenizer = models.load_tokenizer(args.target)
+    with stopwatch.part("load"):
+        model = models.load_model(args.target, getattr(torch, args.compute))
+        tokenizer = models.load_tokenizer(args.target)
     models.check_vocabulary(model, tokenizer, args.target)
     forget, retain = (windows(tokenizer, raw[part], settings["max_length"]) for part in ("forget", "retain1"))
     progress = Progress(steps_of(settings, len(forget)))
-    unlearn(
-        model,
-        forget,
-        retain,
-        METHODS.get(settings["method"]),
-        settings,
-        seed_for(args.seed, args.name),
-        lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
-    )
+    with stopwatch.part("training"):
+        unlearn(
+            model,
+            forget,
+            retain,
+            METHODS.get(settings["method"]),
+            settings,
+            seed_for(args.seed, args.name),
+            lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
+        )
+    stopwatch.write(args.timings)
     models.save(
         model,
         tokenizer,
