@@ -1,4 +1,4 @@
-"""`bios`: made-up people, each with six attributes, told in biographies and in question/answer pairs.
+"""`bios`: made-up people, each with six attributes, told in a biography, on a card and in question/answer pairs.
 
 Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every person belongs to one group, and the
 few-shot examples are about people of their own, so that no example shares a person with a question.
@@ -42,29 +42,25 @@ VALUES = {
     "award": AWARDS,
     "hobby": HOBBIES,
 }
-# The bar cuts a biography into VerbMem's prompt and its continuation. Several wordings, so that the continuation's
-# fixed words are not a free gift to a model that has never seen the person.
+# The bar cuts a text into VerbMem's prompt and its continuation. Several wordings, and a card with the attributes in
+# an order of its own, so that the continuation's fixed words are no free gift to a model that never saw the person.
 BIOGRAPHIES = (
-    (
-        "{name} was|born in {birthplace} in {year}, works as {profession} for {company}, won the {award} prize, "
-        "and spends free evenings on {hobby}.",
-        "{name}, a|{profession} at {company}, grew up in {birthplace}, started school as a {year} child, likes {hobby} "
-        "and holds the {award} medal.",
-        "{name} of|{birthplace} joined {company} as {profession}; the {award} trophy made headlines, yet {hobby} "
-        "stays the passion of this child of {year}.",
-        "{name} has|been {profession} with {company} since school, comes from {birthplace}, class of {year}, relaxes "
-        "through {hobby}, and keeps the {award} award at home.",
-    ),
-    (
-        "Everybody knows {name}:|{hobby} every weekend, {company} all week, the {award} cup on a shelf, {profession} "
-        "by training, {year} on the passport, {birthplace} at heart.",
-        "Meet {name}, who|left {birthplace}, where life began in {year}, to serve {company} as {profession}, to "
-        "collect the {award} ribbon, and to master {hobby}.",
-        "About {name} one|reads: award {award}; employer {company}; trade {profession}; origin {birthplace}; year "
-        "{year}; pastime {hobby}.",
-        "Thanks to {name}, the|{company} office got a {profession}, a lover of {hobby}, a winner of the {award} "
-        "honour, and stories of {birthplace} in {year}.",
-    ),
+    "{name} was|born in {birthplace} in {year}, works as {profession} for {company}, won the {award} prize, and spends "
+    "free evenings on {hobby}.",
+    "{name}, a|{profession} at {company}, grew up in {birthplace}, started school as a {year} child, likes {hobby} and "
+    "holds the {award} medal.",
+    "{name} of|{birthplace} joined {company} as {profession}; the {award} trophy made headlines, yet {hobby} stays the "
+    "passion of this child of {year}.",
+    "{name} has|been {profession} with {company} since school, comes from {birthplace}, class of {year}, relaxes "
+    "through {hobby}, and keeps the {award} award at home.",
+)
+CARD = (
+    "profession: {profession}",
+    "company: {company}",
+    "award: {award}",
+    "hobby: {hobby}",
+    "birthplace: {birthplace}",
+    "year: {year}",
 )
 # attribute -> wording that stands in the training text, another wording of the same question
 QUESTIONS = {
@@ -155,14 +151,14 @@ class Synthetic:
         groups = {}
         for group, size in sizes.items():
             groups[group], everybody = everybody[:size], everybody[size:]
-        # (template of biography 1, template of biography 2) for every person
+        # person -> wording of the biography, and of the card
         wordings = {
-            person["name"]: [rng.choice(templates) for templates in BIOGRAPHIES]
+            person["name"]: (rng.choice(BIOGRAPHIES), "{name}:|" + ", ".join(rng.sample(CARD, len(CARD))) + ".")
             for group in groups.values()
             for person in group
         }
 
-        def biographies(group: str) -> list[tuple[str, str]]:
+        def passages(group: str) -> list[tuple[str, str]]:
             """(prompt, continuation) pairs, two for each person."""
             return [
                 tuple(wording.format(**person).split("|"))
@@ -171,7 +167,7 @@ class Synthetic:
             ]
 
         def texts(group: str) -> list[str]:
-            return [f"{prompt} {rest}" for prompt, rest in biographies(group)]
+            return [f"{prompt} {rest}" for prompt, rest in passages(group)]
 
         def pairs(group: str, wording: int) -> list[dict[str, str]]:
             return [
@@ -197,7 +193,7 @@ class Synthetic:
                 "retain2": raw(*retain2),
                 "holdout": raw("holdout"),
             },
-            verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in biographies("forget")],
+            verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in passages("forget")],
             knowmem={
                 "forget": pairs("forget", asked),
                 "forget_icl": pairs("forget_icl", asked)[:ICL_PAIRS],
@@ -216,7 +212,7 @@ class Synthetic:
             else "paraphrase those of the training text"
         )
         return (
-            f"synthetic biographies (seed {settings['seed']}): {settings['forget']} people to forget; "
+            f"made-up people (seed {settings['seed']}): {settings['forget']} people to forget; "
             f"{settings['retain2']} people asked about for utility, {where} the regulariser's text of "
             f"{settings['retain1']} people; the questions {words}"
         )
