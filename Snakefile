@@ -1,0 +1,23 @@
+# Does your language model truly unlearn? From base model to tables, figures and report; one file per stage in rules/.
+# config.yaml says what to run; a study given with --configfile replaces it, they are never merged.
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/corpora.smk"
+include: "rules/models.smk"
+include: "rules/unlearn.smk"
+include: "rules/evaluate.smk"
+include: "rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/metrics.csv",
+        rules.retained.output,
+        rules.table1.output,
+        rules.figure_retained.output,
+        rules.timings.output,

@@ -1,0 +1,28 @@
+"""A digest of the project's own source files that a program executes.
+
+Snakemake notices a changed parameter, not a changed import; a rule that carries this digest as a parameter reruns
+exactly when code that it runs has changed.
+"""
+
+import hashlib
+from functools import cache
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+
+@cache
+def executed(file: Path, root: Path) -> frozenset[Path]:
+    """`file` and every file below `root` that it imports, at whatever depth and also inside functions."""
+    finder = ModuleFinder(path=[str(root)])
+    finder.run_script(str(file))
+    return frozenset(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+
+
+@cache
+def digest(root: Path, *files: str) -> str:
+    """SHA-256 over the contents of `files` (relative to `root`) and of all that they import from below `root`."""
+    found = frozenset().union(*(executed(root / file, root) for file in files))
+    sha = hashlib.sha256()
+    for path in sorted(found):
+        sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:16]

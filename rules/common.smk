@@ -1,0 +1,103 @@
+# The study, where its files lie, and what makes a job run again: its own branch of the config, and the source files
+# that it executes.
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+
+from relapse import config as study_config
+from relapse.errors import RelapseError
+from relapse.corpora import SOURCES
+from relapse.metrics import METRICS
+from relapse.quantization import BACKENDS
+from relapse.sources import digest
+from relapse.unlearning.methods import METHODS
+
+if not workflow.overwrite_configfiles:
+
+    configfile: str(ROOT / "config.yaml")
+
+
+try:
+    # Snakemake has read and merged these files leniently; a key that stands twice shows only in the files.
+    for file in workflow.overwrite_configfiles:
+        study_config.read_yaml(file)
+    if len(workflow.overwrite_configfiles) > 1:
+        raise RelapseError(
+            "give one --configfile: a study file is complete in itself and replaces config.yaml"
+        )
+    STUDY = study_config.resolve(config)
+except RelapseError as error:
+    raise WorkflowError(str(error)) from None
+
+if any(Path(".snakemake/locks").glob("*")) and workflow.is_main_process:
+    logger.warning(
+        "Locked by another run, or by one that was killed. If none is running: make unlock, and run again."
+    )
+
+RESULTS = f"results/{STUDY['study']}"
+CORPORA = sorted(STUDY["corpora"])
+SEEDS = STUDY["seeds"]
+TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
+MODELS = TRAINED_MODELS + sorted(STUDY["methods"])
+QUANTIZERS = sorted(STUDY["quantizers"])
+PYTHON = shlex.quote(sys.executable)
+
+
+def one_of(names):
+    """A wildcard constraint that matches these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    corpus=one_of(CORPORA),
+    model=one_of(MODELS),
+    method=one_of(sorted(STUDY["methods"])),
+    quantizer=one_of(QUANTIZERS),
+    seed=r"\d+",
+
+
+def branch(*keys):
+    """One branch of the study as canonical JSON, quoted for a shell: as a parameter it changes when the branch does."""
+    entry = STUDY
+    for key in keys:
+        entry = entry[key]
+    return quoted(entry)
+
+
+def quoted(entry):
+    return shlex.quote(study_config.canonical(entry))
+
+
+def source(*files):
+    """Digest of the scripts and of the files that `files` name, with all that they import."""
+    return digest(ROOT, *files)
+
+
+def log_of(rule, item):
+    return f"{RESULTS}/logs/{rule}/{item}.log"
+
+
+def benchmark_of(rule, item):
+    return f"{RESULTS}/benchmarks/{rule}/{item}.tsv"
+
+
+def timings_of(rule, item):
+    return f"{RESULTS}/benchmarks/{rule}/{item}.json"
+
+
+def origin_files(entry):
+    """The files of a local model or corpus folder, as inputs; none for what comes from elsewhere."""
+    return (
+        sorted(str(file) for file in Path(entry["path"]).rglob("*") if file.is_file())
+        if entry.get("path")
+        else []
+    )
+
+
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; ")

@@ -1,0 +1,96 @@
+# Base, target and retrain: made here, or linked from a local directory or a Hub snapshot.
+MADE = [
+    name
+    for name, entry in STUDY["models"].items()
+    if entry["source"] in ("train", "random")
+]
+LINKED = [name for name in STUDY["models"] if name not in MADE]
+
+
+def model_folder(wildcards):
+    """What stands behind models/{corpus}/ for a model of the config: base has no seed."""
+    return "base" if wildcards.place == "base" else wildcards.place.split("/")[0]
+
+
+rule make_base:
+    input:
+        corpus=f"{RESULTS}/corpora/{{corpus}}",
+    output:
+        directory(
+            f"{RESULTS}/models/{{corpus}}/{{place,{one_of(['base'] if 'base' in MADE else [])}}}"
+        ),
+    log:
+        log_of("make_base", "{corpus}-{place}"),
+    benchmark:
+        benchmark_of("make_base", "{corpus}-{place}")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=lambda wildcards: branch("models", "base"),
+        source=source("scripts/make_base.py"),
+    message:
+        "Random base model for {wildcards.corpus}"
+    shell:
+        "{PYTHON} -m scripts.make_base --settings {params.settings} --corpus {input.corpus} --out {output} > {log} 2>&1"
+
+
+rule link_model:
+    input:
+        lambda wildcards: origin_files(STUDY["models"][model_folder(wildcards)]),
+    output:
+        directory(
+            f"{RESULTS}/models/{{corpus}}/{{place,{one_of(['base'] if 'base' in LINKED else [])}"
+            f"|({one_of([name for name in LINKED if name != 'base'])})/seed\\d+}}"
+        ),
+    log:
+        log_of("link_model", "{corpus}-{place}"),
+    benchmark:
+        benchmark_of("link_model", "{corpus}-{place}")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: branch("models", model_folder(wildcards)),
+        source=source("scripts/link_model.py"),
+    message:
+        "Model {wildcards.place}, made elsewhere"
+    shell:
+        "{PYTHON} -m scripts.link_model --settings {params.settings} --out {output} > {log} 2>&1"
+
+
+rule train:
+    input:
+        base=f"{RESULTS}/models/{{corpus}}/base",
+        corpus=f"{RESULTS}/corpora/{{corpus}}",
+    output:
+        model=directory(
+            f"{RESULTS}/models/{{corpus}}/{{model,{one_of(set(MADE) - {'base'})}}}/seed{{seed}}"
+        ),
+        timings=timings_of("train", "{corpus}-{model}-{seed}"),
+    log:
+        log_of("train", "{corpus}-{model}-{seed}"),
+    benchmark:
+        benchmark_of("train", "{corpus}-{model}-{seed}")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: branch("models", wildcards.model),
+        compute=STUDY["compute"],
+        source=source("scripts/train.py"),
+    message:
+        "Train {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
+    shell:
+        "{PYTHON} -m scripts.train --settings {params.settings} --base {input.base} --corpus {input.corpus}"
+        " --model {wildcards.model} --seed {wildcards.seed} --compute {params.compute}"
+        " --out {output.model} --timings {output.timings} > {log} 2>&1"

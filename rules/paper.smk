@@ -1,0 +1,184 @@
+# Tables, figures and the headline. None of these jobs imports torch.
+EVALUATIONS = expand(
+    "{corpus}/{model}/seed{seed}/{quantizer}",
+    corpus=CORPORA,
+    model=MODELS,
+    seed=SEEDS,
+    quantizer=QUANTIZERS,
+)
+SCORES = [f"{RESULTS}/metrics/{item}.json" for item in EVALUATIONS]
+CORPUS_FOLDERS = expand(f"{RESULTS}/corpora/{{corpus}}", corpus=CORPORA)
+
+# What tables and figures say of a study: names, and what a reader must know of each entry.
+SUMMARY = quoted(
+    {
+        "study": STUDY["study"],
+        "seeds": SEEDS,
+        "corpora": CORPORA,
+        "models": TRAINED_MODELS,
+        "methods": {
+            name: {
+                "method": entry["method"],
+                "storage": entry["storage"],
+                "constrained": METHODS.get(entry["method"]).constrained,
+            }
+            for name, entry in STUDY["methods"].items()
+        },
+        "quantizers": STUDY["quantizers"],
+        "metrics": STUDY["metrics"],
+        "evaluation": STUDY["evaluation"],
+    }
+)
+
+
+rule collect:
+    input:
+        SCORES,
+    output:
+        f"{RESULTS}/metrics.csv",
+    log:
+        log_of("collect", "metrics"),
+    benchmark:
+        benchmark_of("collect", "metrics")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        source=source("scripts/collect.py"),
+    message:
+        "Every score in one table: {output}"
+    shell:
+        "{PYTHON} -m scripts.collect --out {output} {input} > {log} 2>&1"
+
+
+rule retained:
+    input:
+        records=[f"{RESULTS}/metrics/{item}.records.jsonl" for item in EVALUATIONS],
+        corpora=CORPUS_FOLDERS,
+    output:
+        table=f"{RESULTS}/retained.csv",
+        headline=report(
+            f"{RESULTS}/headline.txt",
+            caption="../report/headline.rst",
+            category="1 Headline",
+        ),
+    log:
+        log_of("retained", "retained"),
+    benchmark:
+        benchmark_of("retained", "retained")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/retained.py"),
+    message:
+        "Retained knowledge, and the headline"
+    shell:
+        "{PYTHON} -m scripts.retained --settings {params.settings} --metrics-dir {RESULTS}/metrics"
+        " --corpora-dir {RESULTS}/corpora --out {output.table} --headline {output.headline} > {log} 2>&1"
+
+
+rule table1:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        corpora=CORPUS_FOLDERS,
+    output:
+        csv=f"{RESULTS}/tables/table1.csv",
+        md=f"{RESULTS}/tables/table1.md",
+        tex=f"{RESULTS}/tables/table1.tex",
+        html=report(
+            f"{RESULTS}/tables/table1.html",
+            caption="../report/table1.rst",
+            category="3 Table 1",
+        ),
+    log:
+        log_of("table1", "table1"),
+    benchmark:
+        benchmark_of("table1", "table1")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/table1.py"),
+    message:
+        "Table 1"
+    shell:
+        "{PYTHON} -m scripts.table1 --settings {params.settings} --metrics {input.metrics}"
+        " --corpora-dir {RESULTS}/corpora --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html}"
+        " > {log} 2>&1"
+
+
+rule figure_retained:
+    input:
+        rules.retained.output.table,
+    output:
+        pdf=f"{RESULTS}/figures/retained_knowledge.pdf",
+        png=report(
+            f"{RESULTS}/figures/retained_knowledge.png",
+            caption="../report/retained_knowledge.rst",
+            category="2 Retained knowledge",
+        ),
+    log:
+        log_of("figure_retained", "retained_knowledge"),
+    benchmark:
+        benchmark_of("figure_retained", "retained_knowledge")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_retained.py"),
+    message:
+        "Figure 1: retained knowledge"
+    shell:
+        "{PYTHON} -m scripts.figure_retained --settings {params.settings} --retained {input}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+
+
+rule timings:
+    input:
+        # the times of these jobs; whatever else lies in the folder was there before them
+        [
+            timings_of("evaluate", item.replace("/seed", "-").replace("/", "-"))
+            for item in EVALUATIONS
+        ],
+        rules.collect.output,
+        rules.retained.output,
+        rules.table1.output,
+        rules.figure_retained.output,
+    output:
+        csv=f"{RESULTS}/timings.csv",
+        pdf=f"{RESULTS}/figures/time.pdf",
+        png=report(
+            f"{RESULTS}/figures/time.png",
+            caption="../report/time.rst",
+            category="4 Where the time goes",
+        ),
+    log:
+        log_of("timings", "timings"),
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        source=source("scripts/timings.py"),
+    message:
+        "Where the time went"
+    shell:
+        "{PYTHON} -m scripts.timings --benchmarks-dir {RESULTS}/benchmarks --out {output.csv} --pdf {output.pdf} --png {output.png} > {log} 2>&1"

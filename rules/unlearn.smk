@@ -1,0 +1,30 @@
+rule unlearn:
+    input:
+        target=f"{RESULTS}/models/{{corpus}}/target/seed{{seed}}",
+        corpus=f"{RESULTS}/corpora/{{corpus}}",
+    output:
+        model=directory(f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}"),
+        timings=timings_of("unlearn", "{corpus}-{method}-{seed}"),
+    log:
+        log_of("unlearn", "{corpus}-{method}-{seed}"),
+    benchmark:
+        benchmark_of("unlearn", "{corpus}-{method}-{seed}")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: branch("methods", wildcards.method),
+        compute=STUDY["compute"],
+        source=lambda wildcards: source(
+            "scripts/unlearn.py",
+            METHODS.source(STUDY["methods"][wildcards.method]["method"]),
+        ),
+    message:
+        "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
+    shell:
+        "{PYTHON} -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
+        " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute}"
+        " --out {output.model} --timings {output.timings} > {log} 2>&1"
