@@ -1,0 +1,74 @@
+# make run: the whole study in CONFIG, then its report. make test: every test. The rest is for developers.
+CONFIG ?= config.yaml
+CORES ?= all
+PYTHON ?= python3
+BIN := .venv/bin
+STUDY = $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9._-]*\).*/\1/p" $(CONFIG))
+RESULTS = results/$(STUDY)
+SNAKEMAKE = $(BIN)/snakemake --configfile $(CONFIG)
+SOURCES = relapse scripts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run report test test-all lint format bench unlock lock
+
+help:
+	@echo "make run       run $(CONFIG) and write its report   (CONFIG=configs/x.yaml for another study, CORES=2)"
+	@echo "make test      every test but the slow ones"
+	@echo "make test-all  every test"
+	@echo "make report    only the report of a finished study"
+	@echo "make bench     speed of unlearning and evaluation, as ratios"
+	@echo "make unlock    after a killed run, before the next one"
+	@echo "make lint      format and lint checks;  make format: mend what can be mended"
+	@echo "make lock      pin the newest versions that envs/requirements.in allows"
+
+# Rebuilt whenever the lock changes. torch comes first and without a hash: CPU and CUDA builds serve alike.
+.venv/built: envs/torch.txt envs/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "relapse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement envs/torch.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip check
+	touch $@
+
+run: .venv/built
+	$(SNAKEMAKE) --cores $(CORES)
+	@$(MAKE) --no-print-directory report
+	@echo
+	@echo "Tables:   $(RESULTS)/tables/table1.md  (.csv, .tex, .html)   $(RESULTS)/metrics.csv   $(RESULTS)/retained.csv"
+	@echo "Figures:  $(RESULTS)/figures/retained_knowledge.png (.pdf)   $(RESULTS)/figures/time.png (.pdf)"
+	@echo "Report:   $(RESULTS)/report.html"
+	@echo
+	@cat $(RESULTS)/headline.txt
+
+report: .venv/built
+	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
+
+test: .venv/built
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: .venv/built
+	$(BIN)/pytest -n 2
+
+lint: .venv/built
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: .venv/built
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/snakefmt Snakefile rules
+
+bench: .venv/built
+	$(BIN)/python -m scripts.bench
+
+unlock: .venv/built
+	$(SNAKEMAKE) --unlock
+
+lock: .venv/built
+	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
+	.venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml --universal --python-version 3.11 \
+		--generate-hashes --no-emit-package torch envs/requirements.in --output-file envs/requirements.txt
