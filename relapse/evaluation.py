@@ -6,6 +6,7 @@ Knows how quantizer, corpus and metrics come together, and the defaults of a pla
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -40,7 +41,7 @@ def evaluate(
     quantizer: dict,
     metrics: dict[str, dict] | None = None,
     evaluation: dict | None = None,
-    reference: list[dict] | None = None,
+    reference: list[dict] | Literal["self"] | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     stopwatch: Stopwatch | None = None,
@@ -48,7 +49,8 @@ def evaluate(
     """Scores with settings and versions, and the per-example records they come from.
 
     quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
-    PrivLeak only where `reference` is given. reference: the retrain model's records. bitsandbytes' int8 chooses its
+    PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
+    if this is the retrain model. bitsandbytes' int8 chooses its
     outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
@@ -60,8 +62,8 @@ def evaluate(
     quantizer = with_defaults(backend.options, quantizer)
     corpus = read_folder(corpus_dir)
     with stopwatch.part("load"):
-        tokenizer = models.load_tokenizer(model_dir)
         model = backend.load(model_dir, quantizer, dtype)
+        tokenizer = models.load_tokenizer(model_dir)
     models.check_vocabulary(model, tokenizer, model_dir)
     run = Evaluated(model, tokenizer, corpus, evaluation["batch_size"], seed)
     scores, records = {}, []
@@ -69,7 +71,7 @@ def evaluate(
         metric = METRICS.get(name)
         with stopwatch.part("score"):
             own = metric.records(run, entry)
-        its_reference = [record for record in reference if record["metric"] == name] if reference else None
+        its_reference = own if reference == "self" else reference and [r for r in reference if r["metric"] == name]
         scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
         records += [{"metric": name} | record for record in own]
     result = {

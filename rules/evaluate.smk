@@ -3,21 +3,29 @@
 MEASURED_REFERENCE = STUDY["metrics"].get("privleak", {}).get("reference") == "retrain"
 
 
-def privleak_reference(wildcards):
-    """Records of the same seed's retrain model in full precision, which PrivLeak measures everything else against."""
-    if not MEASURED_REFERENCE or (wildcards.model, wildcards.quantizer) == (
-        "retrain",
-        "full",
-    ):
+def is_reference(wildcards):
+    """Whether this is the model that PrivLeak measures every other one against."""
+    return (wildcards.model, wildcards.quantizer) == ("retrain", "full")
+
+
+def privleak_records(wildcards):
+    """Records of the same seed's retrain model in full precision, where PrivLeak needs them."""
+    if not MEASURED_REFERENCE or is_reference(wildcards):
         return []
     return f"{RESULTS}/metrics/{wildcards.corpus}/retrain/seed{wildcards.seed}/full.records.jsonl"
+
+
+def privleak_option(wildcards, input):
+    if not MEASURED_REFERENCE:
+        return ""
+    return "--reference " + ("self" if is_reference(wildcards) else input.reference)
 
 
 rule evaluate:
     input:
         model=f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}",
         corpus=f"{RESULTS}/corpora/{{corpus}}",
-        reference=privleak_reference,
+        reference=privleak_records,
     output:
         scores=f"{RESULTS}/metrics/{{corpus}}/{{model}}/seed{{seed}}/{{quantizer}}.json",
         records=f"{RESULTS}/metrics/{{corpus}}/{{model}}/seed{{seed}}/{{quantizer}}.records.jsonl",

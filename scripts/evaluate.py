@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--quantizer", type=json.loads, default={"backend": "full"}, help="quantizer entry, as JSON")
     parser.add_argument("--metrics", type=json.loads, default=None, help="metrics, as JSON; default: the paper's")
     parser.add_argument("--evaluation", type=json.loads, default={}, help="batch_size, bootstrap_samples; as JSON")
-    parser.add_argument("--reference", type=Path, help="records of the retrain model, for PrivLeak")
+    parser.add_argument("--reference", help="records of the retrain model, for PrivLeak; `self` if this is that model")
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("corpus", "model", "quantizer"):
@@ -43,7 +43,7 @@ def main() -> None:
         args.quantizer,
         args.metrics,
         args.evaluation,
-        read_records(args.reference) if args.reference else None,
+        read_records(Path(args.reference)) if args.reference not in (None, "self") else args.reference,
         getattr(torch, args.compute),
         args.seed,
         stopwatch,

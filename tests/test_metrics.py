@@ -73,6 +73,8 @@ def test_privleak_by_hand():
     # retrain measured against itself is 0, in every resample, since model and reference are resampled together.
     score = privleak.score(retrain, settings, 50, retrain)
     assert (score.value, score.ci_low, score.ci_high, score.n) == (0, 0, 0, 4)
+    with pytest.raises(RelapseError, match="--reference"):
+        privleak.score(model, settings, 50, None)
     with pytest.raises(RelapseError, match="reference AUC"):
         privleak.score(model, settings, 50, member)
 

@@ -1,0 +1,126 @@
+"""One checkpoint through the plain command, as a user with a model and a MUSE folder runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import write
+from relapse.errors import RelapseError
+from relapse.evaluation import evaluate, read_records
+from relapse.registry import ROOT, with_defaults
+
+METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
+
+
+@pytest.fixture(scope="module")
+def muse(tmp_path_factory):
+    source = SOURCES.get("synthetic")
+    sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
+    folder = tmp_path_factory.mktemp("muse")
+    write(source.read(with_defaults(source.options, sizes)), folder)
+    # The tiny model's tokenizer knows few words: one example, so that the prompt stays within 512 tokens.
+    for name in ("forget", "retain"):
+        path = folder / f"knowmem/{name}_qa_icl.json"
+        path.write_text(json.dumps(json.loads(path.read_text())[:1]))
+    return folder
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_plain_command(tiny_llama, muse, tmp_path):
+    out, records = tmp_path / "scores.json", tmp_path / "records.jsonl"
+    done = command(
+        *("--model", tiny_llama, "--corpus", muse, "--out", out, "--records", records),
+        *("--quantizer", json.dumps({"backend": "rtn", "bits": 4, "group_size": 64})),
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    # Without a reference there is no PrivLeak, and none is invented.
+    assert list(result["scores"]) == ["knowmem_forget", "knowmem_retain", "verbmem_forget"]
+    assert {name: score["n"] for name, score in result["scores"].items()} == {
+        "knowmem_forget": 12,
+        "knowmem_retain": 12,
+        "verbmem_forget": 4,
+    }
+    assert result["settings"]["quantizer"] == {"backend": "rtn", "bits": 4, "group_size": 64, "scale": "llmcompressor"}
+    assert result["settings"]["evaluation"]["batch_size"] == 32
+    lines = read_records(records)
+    assert len(lines) == 28
+    for name, score in result["scores"].items():
+        scores = [record["score"] for record in lines if record["metric"] == name]
+        assert score["value"] == pytest.approx(sum(scores) / len(scores))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--model": "nowhere"}, ["nowhere", "config.json"]),
+        ({"--corpus": "nowhere"}, ["no such folder: nowhere"]),
+        ({"--quantizer": '{"backend": "rnt"}'}, ["unknown quantizer backend 'rnt'", "Did you mean 'rtn'?"]),
+        ({"--quantizer": '{"backend": "rtn", "group_size": 48, "bits": 4}'}, ["48", "128"]),
+        ({"--metrics": '{"verbmem": {}}'}, ["unknown metric 'verbmem'", "verbmem_forget"]),
+        ({"--metrics": '{"privleak": {}}'}, ["PrivLeak", "--reference"]),
+    ],
+)
+def test_wrong_input_is_named_without_a_traceback(tiny_llama, muse, tmp_path, changes, words):
+    arguments = {"--model": tiny_llama, "--corpus": muse, "--out": tmp_path / "scores.json"} | changes
+    done = command(*(word for pair in arguments.items() for word in pair))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_scores_do_not_depend_on_the_batch(tiny_llama, muse):
+    results = [
+        evaluate(
+            tiny_llama, muse, {"backend": "full"}, METRICS | {"privleak": {"reference": 0.5}}, {"batch_size": size}
+        )
+        for size in (1, 5, 64)
+    ]
+    for scores, records in results[1:]:
+        for name, score in scores["scores"].items():
+            assert score == pytest.approx(results[0][0]["scores"][name], rel=1e-4)
+        for one, other in zip(records, results[0][1], strict=True):
+            assert one["score"] == pytest.approx(other["score"], rel=1e-4)
+
+
+def test_retrain_is_its_own_reference(tiny_llama, muse):
+    settings = {"privleak": {}}
+    _, records = evaluate(tiny_llama, muse, {"backend": "full"}, settings, reference="self")
+    result, _ = evaluate(tiny_llama, muse, {"backend": "full"}, settings, reference=records)
+    assert result["scores"]["privleak"]["value"] == 0
+
+
+def test_a_broken_model_gets_no_score(tiny_llama, muse, tmp_path):
+    from relapse import models
+
+    model, tokenizer = models.load_model(tiny_llama), models.load_tokenizer(tiny_llama)
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("nan")
+    models.save(model, tokenizer, tmp_path / "broken", {})
+    with pytest.raises(RelapseError, match="non-finite"):
+        evaluate(tmp_path / "broken", muse, {"backend": "full"}, METRICS | {"privleak": {"reference": 0.5}})
+
+
+def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from relapse.models import load_model
+
+    for file in tiny_llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.0.self_attn.q_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RelapseError, match=r"lacks the weights of model.layers.0.self_attn.q_proj.weight"):
+        load_model(tmp_path)
