@@ -39,21 +39,18 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a mapping with the same key twice (YAML would keep the last one)."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            line = key_node.start_mark.line + 1
-            if isinstance(key_node, yaml.ScalarNode):
-                if key_node.value in seen:
-                    raise ConfigError(
-                        f"{self.name}: the key {key_node.value!r} stands twice, in lines {seen[key_node.value]} and {line}"
-                    )
-                seen[key_node.value] = line
-        return super().construct_mapping(node, deep)
-
-
-# SafeLoader builds mappings in two steps (so that a mapping may hold itself); the second calls construct_mapping.
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", yaml.SafeLoader.construct_yaml_map)
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        # Here and not in construct_mapping, where merged keys (`<<`) stand beside those that override them.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                raise ConfigError(
+                    f"{self.name}: the key {key.value!r} stands twice, in lines {lines[key.value]} and {line}"
+                )
+            lines[str(key.value)] = line
+        return node
 
 
 def read_yaml(path: str | Path) -> dict:
@@ -115,7 +112,9 @@ def _odd_keys(value: Any, key: Key) -> Iterator[Problem]:
     if len(key) > 50:
         yield key[:5], "is nested in itself without end"
         return
-    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for name, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         if isinstance(value, dict) and not isinstance(name, str):
             yield (*key, str(name)), f"the key {name!r} is read by YAML as {_kind(name)}, not as text: put it in quotes"
         else:
@@ -277,17 +276,13 @@ def _explain(error: Any) -> Iterable[Problem]:
         given = [name for name in names if name in value]
         return [(key, f"give exactly one of {' and '.join(names)}; it has {' and '.join(given) or 'neither'}.")]
     if "propertyNames" in list(error.absolute_schema_path):
-        return [((*key, value), f"{value!r} is not a possible name: {error.parent.schema if False else _naming(schema)}.")]
+        return [((*key, value), f"{value!r} is not a possible name. Allowed: {schema['description']}.")]
     if error.validator == "minProperties":
         return [(key, "is empty, must have at least one entry.")]
     if value is None:
         empty = " (write {} for the defaults)" if schema.get("type") == "object" else ""
         return [(key, f"is empty, must be {_wanted(schema)}{empty}.")]
     return [(key, f"is {_shown(value)}, must be {_wanted(schema)}.{_hint(schema, value)}")]
-
-
-def _naming(schema: dict) -> str:
-    return schema["description"]
 
 
 def _about(schema: dict) -> str:
@@ -354,7 +349,9 @@ def _hint(schema: dict, value: Any) -> str:
     if isinstance(value, str):
         if numeric and (number := _as_yaml_number(value)):
             return f" YAML reads {value} as text: write {number}."
-        names = [str(name) for part in alternatives for name in part.get("enum", [part["const"]] if "const" in part else [])]
+        names = [
+            str(name) for part in alternatives for name in part.get("enum", [part["const"]] if "const" in part else [])
+        ]
         return did_you_mean(value, names)
     if schema.get("type") == "string" and not isinstance(value, dict | list):
         return " Put it in quotes."
