@@ -272,6 +272,8 @@ def _explain(error: Any) -> Iterable[Problem]:
             if name not in value
         ]
     if error.validator == "oneOf":
+        if not isinstance(value, dict):
+            return []  # its type is wrong, which is said already
         names = [alternative["required"][0] for alternative in error.validator_value]
         given = [name for name in names if name in value]
         return [(key, f"give exactly one of {' and '.join(names)}; it has {' and '.join(given) or 'neither'}.")]
@@ -330,7 +332,8 @@ def _wanted(schema: dict) -> str:
             )
             if limit in schema
         ]
-        return " ".join(["a whole number" if kind == "integer" else "a number", *[" and ".join(limits)]]).strip()
+        name = "a whole number" if kind == "integer" else "a number"
+        return f"{name} ({' and '.join(limits)})" if limits else name
     if kind == "string":
         if "pattern" in schema:
             return "text of lower-case letters, digits, dots, dashes and underscores"

@@ -287,26 +287,26 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
 
 
 def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
-    """Prompts that with their answers overrun the context of a local model."""
+    """Prompts that with their answers overrun the context of a local model; once for a metric and a corpus."""
     origins = {_started_from(config, name) for name in ("target", "retrain") if name in _section(config, "models")}
-    for origin in sorted(origins & set(models)):
-        model = models[origin]
-        if model.context is None or model.tokenizer is None:
-            continue
-        tokenizer = _tokenizer(model.tokenizer)
-        for corpus_name, corpus in corpora.items():
-            for metric, prompts in _metric_prompts(corpus).items():
-                if metric not in _section(config, "metrics") or not sound("metrics", metric):
-                    continue
-                longest = max(len(tokenizer.encode(prompt).ids) for prompt in prompts)
-                new = config["metrics"][metric]["max_new_tokens"]
-                if longest + new > model.context:
+    readable = [name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer]
+    tokenizers = {name: _tokenizer(models[name].tokenizer) for name in readable}
+    metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
+    for corpus_name, corpus in corpora.items() if readable else ():
+        for metric, prompts in _metric_prompts(corpus).items():
+            if metric not in metrics:
+                continue
+            new = metrics[metric]["max_new_tokens"]
+            for name in readable:
+                longest = max(len(tokenizers[name].encode(prompt).ids) for prompt in prompts)
+                if longest + new > models[name].context:
                     yield (
                         ("metrics", metric),
                         f"the longest prompt of corpora.{corpus_name} ({longest} tokens) and {new} new tokens need "
-                        f"{longest + new} positions, but the context of models.{origin} (max_position_embeddings) is "
-                        f"{model.context}: use a model with a longer context, or shorter examples.",
+                        f"{longest + new} positions, but the context of models.{name} (max_position_embeddings) is "
+                        f"{models[name].context}: use a model with a longer context, or shorter examples.",
                     )
+                    break
 
 
 def _metric_prompts(corpus: Corpus) -> dict[str, list[str]]:

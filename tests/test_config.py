@@ -1,0 +1,537 @@
+"""The configuration: what is accepted, what is filled in, and what every kind of wrong input is answered with."""
+
+import copy
+import json
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relapse import config
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import write
+from relapse.errors import ConfigError
+from relapse.evaluation import EVALUATION
+from relapse.metrics import METRICS
+from relapse.quantization import BACKENDS
+from relapse.registry import ROOT, with_defaults
+from relapse.unlearning.methods import METHODS
+
+REMOVE = object()
+
+MINIMAL = """
+corpora: {bios: {source: synthetic, forget: 2, retain1: 2, retain2: 2, holdout: 2}}
+models:
+  base:
+    source: random
+    architecture: {hidden_size: 128, intermediate_size: 384, num_hidden_layers: 1, num_attention_heads: 4,
+                   vocab_size: 300, max_position_embeddings: 512}
+  target: {source: train, steps: 2, batch_size: 2, max_length: 64, lr: 1.0e-3}
+  retrain: {source: train, steps: 2, batch_size: 2, max_length: 64, lr: 1.0e-3}
+methods:
+  npo_klr: {lr: 1.0e-5, steps: 2, max_length: 64, alpha: 1.0}
+quantizers:
+  full: {backend: full}
+  int4: {backend: rtn, bits: 4, group_size: 64}
+  nf4: {backend: bitsandbytes, format: nf4}
+metrics: {verbmem_forget: {}, knowmem_forget: {}, privleak: {}}
+"""
+
+
+def study() -> dict:
+    return yaml.safe_load(MINIMAL)
+
+
+def edited(*edits: tuple[str, Any]) -> dict:
+    """The minimal study with the keys at some paths (separated by /) set, or removed."""
+    changed = study()
+    for path, value in edits:
+        *parents, last = path.split("/")
+        place = changed
+        for parent in parents:
+            place = place[parent]
+        if value is REMOVE:
+            del place[last]
+        else:
+            place[last] = value
+    return changed
+
+
+def problems(wrong: dict) -> list[str]:
+    """The lines that `wrong` is refused with."""
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(wrong)
+    return str(caught.value).splitlines()
+
+
+# path, value, key that the one line begins with, words that the rest contains
+WRONG = [
+    # names that are not registered
+    ("methods/npo_kl", {"lr": 1e-5, "steps": 2, "alpha": 1.0}, "methods.npo_kl", ["Did you mean 'npo_klr'?", "ga_gdr"]),
+    ("methods/npo_klr/method", "npo_kll", "methods.npo_klr.method", ["'npo_kll'", "Did you mean 'npo_klr'?"]),
+    ("methods/npo_klr/method", 3, "methods.npo_klr.method", ["is 3", "text"]),
+    ("quantizers/int4/backend", "rnt", "quantizers.int4.backend", ["'rnt'", "Did you mean 'rtn'?", "bitsandbytes"]),
+    ("metrics/knowmem_retian", {}, "metrics.knowmem_retian", ["Did you mean 'knowmem_retain'?", "privleak"]),
+    ("corpora/bios/source", "synthetc", "corpora.bios.source", ["Did you mean 'synthetic'?", "muse"]),
+    ("models/target/source", "trian", "models.target.source", ["Did you mean 'train'?", "local, hub"]),
+    ("models/base/source", "train", "models.base.source", ["'train'", "one of random, local, hub"]),
+    ("models/base", {}, "models.base.source", ["missing", "random, local, hub"]),
+    # misspelt and missing keys
+    ("sedes", [0], "sedes", ["unknown key", "Did you mean 'seeds'?"]),
+    ("methods/npo_klr/bata", 0.1, "methods.npo_klr.bata", ["unknown key", "Did you mean 'beta'?", "kl_direction"]),
+    ("quantizers/int4/bit", 4, "quantizers.int4.bit", ["unknown key", "Did you mean 'bits'?"]),
+    ("quantizers/full/bits", 4, "quantizers.full.bits", ["unknown key", "Allowed: backend."]),
+    ("metrics/privleak/kk", 4, "metrics.privleak.kk", ["unknown key", "Allowed: k, reference."]),
+    ("corpora/bios/forgot", 4, "corpora.bios.forgot", ["unknown key", "Did you mean 'forget'?"]),
+    ("models/taget", {}, "models.taget", ["unknown key", "Did you mean 'target'?"]),
+    ("models/target/epochs", 2, "models.target.epochs", ["unknown key"]),
+    ("models/base/architecture/heads", 2, "models.base.architecture.heads", ["unknown key", "num_attention_heads"]),
+    ("evaluation", {"batchsize": 2}, "evaluation.batchsize", ["unknown key", "Did you mean 'batch_size'?"]),
+    ("methods/npo_klr/lr", REMOVE, "methods.npo_klr.lr", ["missing", "a number (greater than 0"]),
+    ("methods/npo_klr/alpha", REMOVE, "methods.npo_klr.alpha", ["missing", "Weight of the retain term"]),
+    ("models", REMOVE, "models", ["missing", "mapping"]),
+    ("models/target", REMOVE, "models.target", ["missing"]),
+    ("metrics/knowmem_forget", REMOVE, "metrics.knowmem_forget", ["missing"]),
+    # values
+    ("methods/npo_klr/lr", "1e-5", "methods.npo_klr.lr", ["'1e-5' (text)", "write 1.0e-5"]),
+    ("methods/npo_klr/lr", "3E4", "methods.npo_klr.lr", ["write 3.0e+4"]),
+    ("methods/npo_klr/alpha", "5", "methods.npo_klr.alpha", ["write 5 without quotes"]),
+    ("methods/npo_klr/lr", "fast", "methods.npo_klr.lr", ["'fast' (text)", "a number (greater than 0"]),
+    ("methods/npo_klr/lr", 0, "methods.npo_klr.lr", ["is 0", "greater than 0"]),
+    ("methods/npo_klr/lr", -1e-5, "methods.npo_klr.lr", ["is -1e-05", "greater than 0"]),
+    ("methods/npo_klr/lr", float("nan"), "methods.npo_klr.lr", ["is nan", "a number"]),
+    ("methods/npo_klr/lr", float("inf"), "methods.npo_klr.lr", ["is inf", "a number"]),
+    ("methods/npo_klr/lr", True, "methods.npo_klr.lr", ["is true", "a number"]),
+    ("methods/npo_klr/steps", 0, "methods.npo_klr.steps", ["is 0", "a whole number (at least 1"]),
+    ("methods/npo_klr/steps", 2.5, "methods.npo_klr.steps", ["is 2.5", "a whole number"]),
+    ("methods/npo_klr/batch_size", -8, "methods.npo_klr.batch_size", ["is -8", "at least 1"]),
+    ("methods/npo_klr/storage", "float16", "methods.npo_klr.storage", ["bfloat16, float32", "Did you mean"]),
+    ("methods/npo_klr/kl_direction", "forward", "methods.npo_klr.kl_direction", ["reference_to_model"]),
+    ("methods/npo_klr/epochs", 2, "methods.npo_klr", ["exactly one of steps and epochs", "it has steps and epochs"]),
+    ("methods/npo_klr/steps", REMOVE, "methods.npo_klr", ["exactly one of steps and epochs", "neither"]),
+    ("methods/npo_klr", None, "methods.npo_klr", ["is empty", "mapping"]),
+    ("methods", {}, "methods", ["empty", "at least one"]),
+    ("methods", ["npo"], "methods", ["['npo'] (a list)", "mapping"]),
+    ("compute", "float64", "compute", ["'float64'", "float32, bfloat16"]),
+    ("corpora/bios/forget", 0, "corpora.bios.forget", ["is 0", "at least 1 and at most 400"]),
+    ("corpora/bios/questions", "verbatm", "corpora.bios.questions", ["Did you mean 'verbatim'?"]),
+    ("models/target/lr", "3e-3", "models.target.lr", ["write 3.0e-3"]),
+    ("models/target/weight_decay", -0.1, "models.target.weight_decay", ["is -0.1", "at least 0"]),
+    ("models/base/architecture/vocab_size", 100, "models.base.architecture.vocab_size", ["at least 258"]),
+    ("metrics/privleak/k", 400, "metrics.privleak.k", ["is 400", "greater than 0 and at most 100"]),
+    ("metrics/privleak/k", -1, "metrics.privleak.k", ["greater than 0 and at most 100"]),
+    ("metrics/privleak/reference", 47.72, "metrics.privleak.reference", ["is 47.72", "or a number", "at most 1"]),
+    ("metrics/privleak/reference", "retain", "metrics.privleak.reference", ["Did you mean 'retrain'?"]),
+    ("metrics/verbmem_forget/temperature", 0, "metrics.verbmem_forget.temperature", ["greater than 0"]),
+    ("evaluation", {"bootstrap_samples": 0}, "evaluation.bootstrap_samples", ["at least 1"]),
+    ("quantizers/int4/bits", 9, "quantizers.int4.bits", ["is 9", "at least 2 and at most 8"]),
+    ("quantizers/int4/group_size", 0, "quantizers.int4.group_size", ["is 0", "(at least 1) or row"]),
+    ("quantizers/int4/group_size", "rows", "quantizers.int4.group_size", ["'rows'", "Did you mean 'row'?"]),
+    ("quantizers/nf4/format", "nf5", "quantizers.nf4.format", ["Did you mean 'nf4'?", "int8, fp4, nf4"]),
+    # seeds and names
+    ("seeds", [], "seeds", ["an empty list", "at least 1"]),
+    ("seeds", [0, 0], "seeds", ["[0, 0]", "different"]),
+    ("seeds", 0, "seeds", ["is 0", "a list"]),
+    ("seeds", [-1], "seeds[0]", ["is -1", "at least 0"]),
+    ("study", "My Study", "study", ["'My Study'", "lower-case"]),
+    ("study", 2024, "study", ["is 2024", "Put it in quotes"]),
+    ("methods/retrain", {"method": "ga", "lr": 1e-5, "steps": 2}, "methods.retrain", ["not a possible name", "taken"]),
+    ("methods/GA", {"method": "ga", "lr": 1e-5, "steps": 2}, "methods.GA", ["not a possible name", "lower-case"]),
+    ("corpora/all", {"source": "synthetic"}, "corpora.all", ["not a possible name", "taken"]),
+    ("quantizers/a b", {"backend": "full"}, "quantizers.a b", ["not a possible name"]),
+    ("quantizers/..full", {"backend": "full"}, "quantizers...full", ["not a possible name"]),
+    # keys that must fit together
+    ("quantizers/full", REMOVE, "quantizers.full", ["missing"]),
+    ("quantizers/full/backend", "bitsandbytes", "quantizers.full.format", ["missing"]),
+    ("quantizers/full", {"backend": "rtn", "bits": 8, "group_size": "row"}, "quantizers.full.backend", ["be full"]),
+    ("quantizers/int4/group_size", 100, "quantizers.int4", ["group_size 100", "width 128", "64, 128, or row"]),
+    ("models/base", REMOVE, "models.base", ["missing", "target and retrain"]),
+    ("models/retrain", REMOVE, "metrics.privleak.reference", ["no models.retrain", "number"]),
+    ("models/base/architecture/num_attention_heads", 3, "models.base", ["hidden_size 128", "num_attention_heads 3"]),
+    ("models/base/architecture/num_key_value_heads", 3, "models.base", ["num_key_value_heads 3", "divide"]),
+    ("models/target/max_length", 513, "models.target.max_length", ["at most 512", "models.base"]),
+    ("methods/npo_klr/max_length", REMOVE, "methods.npo_klr.max_length", ["is 2048", "at most 512", "models.base"]),
+    # files
+    ("corpora/bios", {"source": "muse"}, "corpora.bios", ["either `path` or `id`"]),
+    ("corpora/bios", {"source": "muse", "id": "a/b"}, "corpora.bios", ["revision"]),
+    ("corpora/bios", {"source": "muse", "path": "no/such"}, "corpora.bios", ["no such folder: no/such"]),
+    ("corpora/bios", {"source": "muse", "id": "a/b", "revision": 1234567}, "corpora.bios.revision", ["in quotes"]),
+    ("models/retrain", {"source": "local", "path": "no/such"}, "models.retrain", ["no such model directory"]),
+    ("models/retrain", {"source": "local"}, "models.retrain.path", ["missing"]),
+    ("models/retrain", {"source": "hub", "id": "a/b"}, "models.retrain.revision", ["missing", "pins"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "words"), WRONG, ids=[f"{row[0]}-{index}" for index, row in enumerate(WRONG)]
+)
+def test_a_wrong_value_is_answered_with_one_line_that_names_the_key(path, value, key, words):
+    (line,) = problems(edited((path, value)))
+    assert line.startswith(f"{key}: ")
+    for word in words:
+        assert word in line
+
+
+def test_all_problems_are_told_at_once():
+    wrong = edited(
+        ("sedes", [1]),
+        ("methods/npo_klr/lr", "1e-5"),
+        ("methods/npo_klr/storag", "float32"),
+        ("quantizers/int4/backend", "rnt"),
+        ("quantizers/int8", {"backend": "rtn", "bits": 8, "group_size": 100}),
+        ("models/retrain", {"source": "local", "path": "no/such"}),
+        ("metrics/privleak/k", 101),
+        ("corpora/more", {"source": "muse", "path": "nowhere"}),
+    )
+    keys = {line.split(": ")[0] for line in problems(wrong)}
+    assert keys == {
+        "sedes",
+        "methods.npo_klr.lr",
+        "methods.npo_klr.storag",
+        "quantizers.int4.backend",
+        "quantizers.int8",
+        "models.retrain",
+        "metrics.privleak.k",
+        "corpora.more",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"methods": None, "models": [], "corpora": 3, "quantizers": "x", "metrics": {"privleak": None}}]
+)
+def test_a_configuration_wrong_all_over_is_still_answered(wrong):
+    for section in ("methods", "models", "corpora", "quantizers", "metrics"):
+        assert any(line.startswith(section) for line in problems(wrong))
+
+
+def test_keys_that_yaml_does_not_read_as_text_are_refused():
+    (line,) = problems(edited(("methods", {True: {"method": "ga", "lr": 1e-5, "steps": 2}})))
+    assert "methods.True" in line and "quotes" in line
+
+
+# --- what is accepted -----------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
+    given = study()
+    before = copy.deepcopy(given)
+    full = config.resolve(given)
+    assert given == before
+    assert full["study"] == "default" and full["seeds"] == [0] and full["compute"] == "float32"
+    assert full["evaluation"] == {"batch_size": 32, "bootstrap_samples": 2000} == EVALUATION
+    assert full["methods"]["npo_klr"] == {
+        "method": "npo_klr",
+        "lr": 1e-5,
+        "steps": 2,
+        "batch_size": 8,
+        "max_length": 64,
+        "storage": "bfloat16",
+        "reference": "cache",
+        "max_grad_norm": 1.0,
+        "alpha": 1.0,
+        "beta": 0.1,
+        "kl_direction": "reference_to_model",
+    }
+    assert full["quantizers"]["int4"]["scale"] == "llmcompressor"
+    assert full["metrics"]["privleak"] == {"k": 40.0, "reference": "retrain"}
+    assert full["metrics"]["verbmem_forget"]["max_new_tokens"] == 128
+    assert full["models"]["target"]["weight_decay"] == 0.01
+    assert full["models"]["base"]["architecture"]["initializer_range"] == 0.02
+    assert full["corpora"]["bios"]["questions"] == "verbatim"
+
+
+def test_resolving_twice_changes_nothing():
+    once = config.resolve(study())
+    assert config.resolve(once) == once
+
+
+def test_two_entries_may_use_one_method():
+    full = config.resolve(edited(("methods/slow", {"method": "ga", "lr": 1e-6, "epochs": 1, "max_length": 64})))
+    assert full["methods"]["slow"]["method"] == "ga" and "steps" not in full["methods"]["slow"]
+
+
+def test_models_that_need_no_base_or_retrain():
+    hub = {"source": "hub", "id": "muse-bench/MUSE-News_target", "revision": "0" * 40}
+    given = edited(("models", {"target": hub}), ("metrics/privleak/reference", 0.4772))
+    assert config.resolve(given)["models"] == {"target": hub}
+
+
+def test_a_data_set_on_the_hub_is_not_looked_at():
+    entry = {"source": "muse", "id": "muse-bench/MUSE-News", "revision": "0" * 40}
+    assert config.resolve(edited(("corpora/news", entry)))["corpora"]["news"]["id"] == entry["id"]
+
+
+def test_canonical_ignores_order_and_spelling():
+    first = config.resolve(edited(("methods/npo_klr/lr", yaml.safe_load("1.0e-5")), ("methods/npo_klr/alpha", 1)))
+    second = config.resolve(edited(("methods/npo_klr/lr", yaml.safe_load("0.00001")), ("methods/npo_klr/steps", 2.0)))
+    second = {key: second[key] for key in reversed(second)}
+    assert config.canonical(first) == config.canonical(second)
+    assert config.canonical({"b": 1, "a": [1.5, "é"]}) == '{"a":[1.5,"é"],"b":1}'
+
+
+def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
+    default = config.load(ROOT / "config.yaml")
+    assert {entry["method"] for entry in default["methods"].values()} >= {
+        "ga",
+        "ga_gdr",
+        "ga_klr",
+        "npo",
+        "npo_gdr",
+        "npo_klr",
+    }
+    assert len({entry["lr"] for entry in default["methods"].values()}) == 1
+    assert set(default["metrics"]) == set(METRICS.names())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_further_studies_have_valid_keys(path):
+    """Their models and corpora are the user's own files, which need not be here."""
+    try:
+        config.load(path)
+    except ConfigError as error:
+        lines = str(error).splitlines()[1:]
+        assert lines and all("no such" in line for line in lines), error
+
+
+# --- every key is described -----------------------------------------------------------------------------------------
+
+
+def described(schema: dict, path: str) -> Iterator[tuple[str, dict]]:
+    for name, part in schema.get("properties", {}).items():
+        yield f"{path}.{name}", part
+        yield from described(part, f"{path}.{name}")
+    for key in ("additionalProperties", "items"):
+        if isinstance(schema.get(key), dict):
+            yield from described(schema[key], f"{path}.{key}")
+    for part in schema.get("anyOf", ()):
+        yield from described(part, path)
+
+
+def test_every_fixed_key_is_described_and_no_mapping_takes_unknown_keys():
+    schema = yaml.safe_load(config.SCHEMA.read_text())
+    parts = {"": schema} | schema["$defs"]
+    for name, part in parts.items():
+        for path, key in described(part, name):
+            assert key.get("description") or "$ref" in key, path
+            if key.get("type") == "object":
+                assert "additionalProperties" in key, path
+        if part.get("type") == "object":
+            assert part["additionalProperties"] is False and part["description"], name
+
+
+@pytest.mark.parametrize("registry", [METHODS, BACKENDS, METRICS, SOURCES], ids=lambda registry: registry.kind)
+def test_every_own_key_is_described_with_a_type(registry):
+    fixed = yaml.safe_load(config.SCHEMA.read_text())["$defs"]
+    common = {key for part in ("method", "quantizer", "corpus") for key in fixed[part]["properties"]} - {"reference"}
+    for name in registry.names():
+        for key, option in registry.get(name).options.items():
+            assert option["description"], f"{name}.{key}"
+            assert {"type", "enum", "anyOf"} & set(option), f"{name}.{key}"
+            if registry is METHODS:
+                assert key not in common, f"{name}.{key} hides a key that all methods have"
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "study.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path):
+    path = written(tmp_path, "methods:\n  ga: {lr: 1.0e-5}\n  npo: {lr: 1.0e-5}\n  ga: {lr: 2.0e-5}\n")
+    with pytest.raises(ConfigError, match="'ga' stands twice, in lines 2 and 4") as caught:
+        config.read_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_merged_keys_may_be_overridden(tmp_path):
+    text = "a: {b: &x {<<: {k: 1}, k: 2}}\nc: {<<: *x, k: 3}\nd: *x\n"
+    assert config.read_yaml(written(tmp_path, text)) == {"a": {"b": {"k": 2}}, "c": {"k": 3}, "d": {"k": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("# nothing\n", "is empty"),
+        ("- a\n- b\n", "a mapping"),
+        ("just text", "a mapping"),
+        ("a: [1, 2\nb: 3\n", "line 2"),
+        ("a: 1\n---\nb: 2\n", "not valid YAML"),
+        ("a: !!python/object:os.system {}\n", "not valid YAML"),
+        ("{[1]: 2}: 3\n", "not valid YAML"),
+        ("a: 2024-13-45\n", "not valid YAML"),
+        (b"a: \xff\xfe\n", "not valid YAML"),
+        (b"a: \x00\n", "not valid YAML"),
+    ],
+)
+def test_what_is_no_mapping_in_yaml_is_refused_with_the_file(tmp_path, text, words):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        config.read_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        config.read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.read_yaml(tmp_path)
+
+
+def test_a_mapping_inside_itself_is_refused(tmp_path):
+    path = written(tmp_path, MINIMAL + "evaluation: &a {batch_size: *a}\n")
+    with pytest.raises(ConfigError, match=r"evaluation\.batch_size"):
+        config.load(path)
+
+
+def test_load_names_the_file_and_counts_the_problems(tmp_path):
+    path = written(tmp_path, MINIMAL.replace("1.0e-5", "1e-5") + "sedes: [0]\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    first, *others = str(caught.value).splitlines()
+    assert first == f"{path} has 2 problems:" and len(others) == 2
+
+
+# --- local models and corpora ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tiny_llama, tmp_path) -> Path:
+    """A copy of the tiny Llama (hidden 128, feed-forward 384, context 512) that a test may damage."""
+    return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A small folder in MUSE's layout."""
+    source = SOURCES.get("synthetic")
+    settings = with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2})
+    write(source.read(settings), tmp_path / "muse")
+    return tmp_path / "muse"
+
+
+def local(model: Path, *edits: tuple[str, Any], context: int = 4096) -> dict:
+    """The minimal study on a local target and retrain with a context of so many tokens."""
+    rewrite(model / "config.json", lambda settings: settings.update(max_position_embeddings=context))
+    entry = {"source": "local", "path": str(model)}
+    return edited(("models", {"target": entry, "retrain": dict(entry)}), *edits)
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Apply `change` to the object in a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def shard(model: Path) -> None:
+    """Cut model.safetensors into two shards with an index, tensor by tensor."""
+    raw = (model / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header, data = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    header.pop("__metadata__", None)
+    weight_map = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(header))}
+    for file in set(weight_map.values()):
+        own, body = {}, b""
+        for name in (name for name in weight_map if weight_map[name] == file):
+            start, end = header[name]["data_offsets"]
+            own[name] = header[name] | {"data_offsets": [len(body), len(body) + end - start]}
+            body += data[start:end]
+        text = json.dumps(own).encode()
+        (model / file).write_bytes(struct.pack("<Q", len(text)) + text + body)
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_a_local_model_and_a_local_corpus_are_accepted(model, corpus):
+    entry = {"source": "muse", "path": str(corpus)}
+    assert config.resolve(local(model, ("corpora/bios", entry)))["corpora"]["bios"]["path"] == str(corpus)
+
+
+def test_a_sharded_model_is_read_from_all_its_shards(model):
+    config.resolve(local(model))
+    shard(model)
+    config.resolve(local(model))
+    lines = problems(local(model, ("quantizers/int4/group_size", 96)))
+    assert len(lines) == 1 and "group_size 96 does not divide the input width 128" in lines[0]
+    (model / "part-1.safetensors").unlink()
+    assert all("part-1.safetensors" in line for line in problems(local(model)))
+
+
+def one_token_too_many(model: Path) -> None:
+    """A tokenizer with more tokens than the model has embeddings."""
+    rewrite(model / "tokenizer.json", lambda content: content["model"]["vocab"].update({"<more>": 9999}))
+
+
+DAMAGE = [
+    (lambda model: (model / "config.json").rename(model / "other.json"), "has no config.json"),
+    (lambda model: (model / "config.json").write_text("{"), "config.json: not valid JSON"),
+    (lambda model: (model / "model.safetensors").rename(model / "model.bin"), r"has no weights.*model.bin"),
+    (lambda model: (model / "model.safetensors").write_text("version https://git-lfs"), "is not a safetensors file"),
+    (lambda model: (model / "model.safetensors").write_bytes(b""), "is not a safetensors file"),
+    (lambda model: os.truncate(model / "model.safetensors", 100_000), "cut short"),
+    (lambda model: (model / "tokenizer.json").unlink(), "has no tokenizer"),
+    (lambda model: (model / "tokenizer.json").write_text("{}"), "is not a tokenizer"),
+    (one_token_too_many, "the tokenizer has 10000 tokens, but the model's embedding only"),
+    (lambda model: rewrite(model / "config.json", lambda content: content.update(vocab_size=7)), "vocab_size 7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=[words for _, words in DAMAGE])
+def test_a_damaged_model_directory_is_named(model, damage, words):
+    wrong = local(model)
+    damage(model)
+    lines = problems(wrong)
+    assert [line.split(": ")[0] for line in lines] == ["models.target", "models.retrain"]
+    assert re.search(words, lines[0]) and str(model) in lines[0]
+
+
+def test_group_sizes_are_held_against_the_local_weights(model):
+    (line,) = problems(local(model, ("quantizers/int4/group_size", 48)))
+    assert line.startswith("quantizers.int4: does not fit models.target") and "width 128" in line
+
+
+def test_windows_longer_than_a_local_context_are_refused(model):
+    (line,) = problems(local(model, ("methods/npo_klr/max_length", 4097)))
+    assert line.startswith("methods.npo_klr.max_length: is 4097, must be at most 4096")
+    # A base that target and retrain are trained from bounds the windows of all three.
+    base = {"source": "local", "path": str(model)}
+    too_long = [("models/target/max_length", 5000), ("methods/npo_klr/max_length", 5000)]
+    lines = problems(edited(("models/base", base), *too_long))
+    assert [line.split(": ")[0] for line in lines] == ["models.target.max_length", "methods.npo_klr.max_length"]
+
+
+def test_prompts_longer_than_a_local_context_are_refused(model):
+    short = [("methods/npo_klr/max_length", 64), ("metrics/knowmem_forget", {"max_new_tokens": 7})]
+    lines = problems(local(model, *short, context=135))
+    assert [line.split(": ")[0] for line in lines] == ["metrics.verbmem_forget", "metrics.knowmem_forget"]
+    assert "the longest prompt of corpora.bios" in lines[1] and "7 new tokens" in lines[1] and "is 135" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("knowmem/forget_qa_icl.json", None, "missing MUSE file"),
+        ("verbmem/forget.json", "[1", "not valid JSON"),
+        ("verbmem/forget.json", '[{"prompt": "a"}]', "item 0 has no text under 'gt'"),
+        ("raw/retain1.json", "[]", "non-empty JSON list"),
+        ("privleak/holdout.json", '["a", 3]', "item 1 is not a non-empty text"),
+    ],
+)
+def test_a_malformed_corpus_is_named_by_file_and_item(corpus, file, content, words):
+    if content is None:
+        (corpus / file).unlink()
+    else:
+        (corpus / file).write_text(content)
+    (line,) = problems(edited(("corpora/bios", {"source": "muse", "path": str(corpus)})))
+    assert line.startswith("corpora.bios: ") and words in line and file in line
