@@ -176,7 +176,7 @@ def _assemble(config: dict) -> tuple[dict, list[Problem]]:
                     "type": "object",
                     "required": ["source"],
                     "properties": {
-                        "source": {"enum": list(kinds), "description": "where the model comes from"},
+                        "source": {"enum": list(kinds), "description": "Where the model comes from."},
                     },
                 }
     return schema, problems
@@ -265,11 +265,10 @@ def _explain(error: Any) -> Iterable[Problem]:
             if name not in schema.get("properties", {})
         ]
     if error.validator == "required":
-        properties = schema.get("properties", {})
+        others = schema.get("additionalProperties")
+        parts = {name: schema["properties"].get(name, others) for name in error.validator_value if name not in value}
         return [
-            ((*key, name), f"missing; must be {_wanted(properties.get(name, {}))}.{_about(properties.get(name, {}))}")
-            for name in error.validator_value
-            if name not in value
+            ((*key, name), f"missing; must be {_wanted(part)}. {part['description']}") for name, part in parts.items()
         ]
     if error.validator == "oneOf":
         if not isinstance(value, dict):
@@ -282,13 +281,9 @@ def _explain(error: Any) -> Iterable[Problem]:
     if error.validator == "minProperties":
         return [(key, "is empty, must have at least one entry.")]
     if value is None:
-        empty = " (write {} for the defaults)" if schema.get("type") == "object" else ""
+        empty = " ({} for the defaults)" if schema.get("type") == "object" and not schema.get("required") else ""
         return [(key, f"is empty, must be {_wanted(schema)}{empty}.")]
     return [(key, f"is {_shown(value)}, must be {_wanted(schema)}.{_hint(schema, value)}")]
-
-
-def _about(schema: dict) -> str:
-    return f" {schema['description']}" if "description" in schema else ""
 
 
 def _kind(value: Any) -> str:
@@ -319,7 +314,7 @@ def _wanted(schema: dict) -> str:
     if "const" in schema:
         return f"{schema['const']}"
     if "anyOf" in schema:
-        return " or ".join(_wanted(part) for part in schema["anyOf"])
+        return " or ".join(dict.fromkeys(_wanted(part) for part in schema["anyOf"]))
     kind = schema.get("type")
     if kind in ("integer", "number"):
         limits = [
@@ -339,9 +334,9 @@ def _wanted(schema: dict) -> str:
             return "text of lower-case letters, digits, dots, dashes and underscores"
         return "text that is not empty" if schema.get("minLength") else "text"
     if kind == "array":
-        different = "different " if schema.get("uniqueItems") else ""
-        least = f"of at least {schema['minItems']} " if schema.get("minItems") else ""
-        return f"a list {least}({different}values, each {_wanted(schema.get('items', {}))})"
+        least = "a list that is not empty" if schema.get("minItems") else "a list"
+        different = ", all values different" if schema.get("uniqueItems") else ""
+        return f"{least}{different}, each {_wanted(schema.get('items', {}))}"
     return {"boolean": "true or false", "object": "a mapping (`key: value`)"}.get(kind, "given")
 
 
@@ -350,8 +345,8 @@ def _hint(schema: dict, value: Any) -> str:
     alternatives = (schema, *schema.get("anyOf", ()))
     numeric = any(part.get("type") in ("integer", "number") for part in alternatives)
     if isinstance(value, str):
-        if numeric and (number := _as_yaml_number(value)):
-            return f" YAML reads {value} as text: write {number}."
+        if numeric and (number := _number_hint(value)):
+            return f" {number}"
         names = [
             str(name) for part in alternatives for name in part.get("enum", [part["const"]] if "const" in part else [])
         ]
@@ -361,13 +356,13 @@ def _hint(schema: dict, value: Any) -> str:
     return ""
 
 
-def _as_yaml_number(text: str) -> str:
-    """`text` spelt so that YAML 1.1 reads it as a number, or '' where it is none."""
+def _number_hint(text: str) -> str:
+    """How to write `text` so that YAML 1.1 reads it as a number; '' where it is none."""
     match = re.fullmatch(r"\s*([+-]?)(\d*)(\.\d*)?(?:[eE]([+-]?)(\d+))?\s*", text)
     if not match or not (match[2] or (match[3] or "").strip(".")):
         return ""
     sign, whole, fraction, exponent_sign, exponent = match.groups()
     if exponent is None:
-        return f"{sign}{whole or '0'}{fraction or ''} without quotes"
+        return f"Write {sign}{whole or '0'}{fraction or ''} without quotes."
     fraction = fraction if fraction and fraction != "." else ".0"
-    return f"{sign}{whole or '0'}{fraction}e{exponent_sign or '+'}{exponent}"
+    return f"YAML reads {text} as text: write {sign}{whole or '0'}{fraction}e{exponent_sign or '+'}{exponent}."

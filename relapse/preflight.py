@@ -43,12 +43,12 @@ class Model:
     """What is known of a model before it is loaded.
 
     linear: layer -> (out, in) of the weights that quantizers touch. context: positions, or None where unknown.
-    tokenizer: path of tokenizer.json, or None.
+    tokenizer: what `tokenizers` makes of tokenizer.json, or None.
     """
 
     linear: dict[str, tuple[int, int]] = field(default_factory=dict)
     context: int | None = None
-    tokenizer: Path | None = None
+    tokenizer: Any = None
 
 
 def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
@@ -149,9 +149,9 @@ def read_model(folder: Path) -> Model:
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ConfigError(f"{folder} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
-    tokenizer = folder / "tokenizer.json"
-    if tokenizer.is_file():
-        tokens = max(_tokenizer(tokenizer).get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    tokenizer = _tokenizer(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
+    if tokenizer is not None:
+        tokens = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         if rows is not None and tokens > rows:
             raise ConfigError(
                 f"{folder}: the tokenizer has {tokens} tokens, but the model's embedding only {rows} rows: tokenizer "
@@ -163,7 +163,7 @@ def read_model(folder: Path) -> Model:
         for name, shape in shapes.items()
         if len(shape) == 2 and name.endswith(".weight") and not name.endswith(EMBEDDINGS + UNQUANTIZED)
     }
-    return Model(linear, context if isinstance(context, int) else None, tokenizer if tokenizer.is_file() else None)
+    return Model(linear, context if isinstance(context, int) else None, tokenizer)
 
 
 def tensor_shapes(folder: Path) -> Shapes:
@@ -289,8 +289,9 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
 def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Prompts that with their answers overrun the context of a local model; once for a metric and a corpus."""
     origins = {_started_from(config, name) for name in ("target", "retrain") if name in _section(config, "models")}
-    readable = [name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer]
-    tokenizers = {name: _tokenizer(models[name].tokenizer) for name in readable}
+    readable = [
+        name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer is not None
+    ]
     metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
         for metric, prompts in _metric_prompts(corpus).items():
@@ -298,7 +299,7 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
                 continue
             new = metrics[metric]["max_new_tokens"]
             for name in readable:
-                longest = max(len(tokenizers[name].encode(prompt).ids) for prompt in prompts)
+                longest = max(len(models[name].tokenizer.encode(prompt).ids) for prompt in prompts)
                 if longest + new > models[name].context:
                     yield (
                         ("metrics", metric),

@@ -101,7 +101,7 @@ WRONG = [
     # values
     ("methods/npo_klr/lr", "1e-5", "methods.npo_klr.lr", ["'1e-5' (text)", "write 1.0e-5"]),
     ("methods/npo_klr/lr", "3E4", "methods.npo_klr.lr", ["write 3.0e+4"]),
-    ("methods/npo_klr/alpha", "5", "methods.npo_klr.alpha", ["write 5 without quotes"]),
+    ("methods/npo_klr/alpha", "5", "methods.npo_klr.alpha", ["Write 5 without quotes"]),
     ("methods/npo_klr/lr", "fast", "methods.npo_klr.lr", ["'fast' (text)", "a number (greater than 0"]),
     ("methods/npo_klr/lr", 0, "methods.npo_klr.lr", ["is 0", "greater than 0"]),
     ("methods/npo_klr/lr", -1e-5, "methods.npo_klr.lr", ["is -1e-05", "greater than 0"]),
@@ -135,7 +135,7 @@ WRONG = [
     ("quantizers/int4/group_size", "rows", "quantizers.int4.group_size", ["'rows'", "Did you mean 'row'?"]),
     ("quantizers/nf4/format", "nf5", "quantizers.nf4.format", ["Did you mean 'nf4'?", "int8, fp4, nf4"]),
     # seeds and names
-    ("seeds", [], "seeds", ["an empty list", "at least 1"]),
+    ("seeds", [], "seeds", ["an empty list", "not empty"]),
     ("seeds", [0, 0], "seeds", ["[0, 0]", "different"]),
     ("seeds", 0, "seeds", ["is 0", "a list"]),
     ("seeds", [-1], "seeds[0]", ["is -1", "at least 0"]),
