@@ -15,7 +15,7 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.errors import ConfigError, RelapseError
-from relapse.metrics.knowmem import few_shot_prompt
+from relapse.metrics.knowmem import prompts
 from relapse.quantization import BACKENDS
 
 Key = tuple[str | int, ...]
@@ -294,12 +294,12 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
     ]
     metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
-        for metric, prompts in _metric_prompts(corpus).items():
+        for metric, asked in _metric_prompts(corpus).items():
             if metric not in metrics:
                 continue
             new = metrics[metric]["max_new_tokens"]
             for name in readable:
-                longest = max(len(models[name].tokenizer.encode(prompt).ids) for prompt in prompts)
+                longest = max(len(models[name].tokenizer.encode(prompt).ids) for prompt in asked)
                 if longest + new > models[name].context:
                     yield (
                         ("metrics", metric),
@@ -312,10 +312,5 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
 
 def _metric_prompts(corpus: Corpus) -> dict[str, list[str]]:
     """Generating metric -> its prompts."""
-    prompts = {"verbmem_forget": [item["prompt"] for item in corpus.verbmem]}
-    for split in ("forget", "retain"):
-        shots = few_shot_prompt(corpus.knowmem[f"{split}_icl"])
-        prompts[f"knowmem_{split}"] = [
-            f"{shots}Question: {item['question']}\nAnswer:" for item in corpus.knowmem[split]
-        ]
-    return prompts
+    verbmem = {"verbmem_forget": [item["prompt"] for item in corpus.verbmem]}
+    return verbmem | {f"knowmem_{split}": prompts(corpus.knowmem, split) for split in ("forget", "retain")}

@@ -1,7 +1,7 @@
 """From texts to token windows, and from windows to what a model predicts for their tokens.
 
-Knows how text becomes windows of `max_length` tokens (each with the tokenizer's BOS) and how a batch of windows goes
-through a model with little padding; knows no losses.
+Knows how text becomes windows of tokens, and how a batch of windows goes through a model with little padding; knows no
+losses.
 """
 
 import random
@@ -13,33 +13,27 @@ import torch
 SEPARATOR = "\n\n"
 
 
-def windows(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Cut every text into windows of at most `max_length` tokens, BOS included, in order and without overlap."""
-    bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    body = max_length - len(bos)
-    cut = []
-    for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        cut += [bos + ids[start : start + body] for start in range(0, len(ids), body)]
-    # A window without a token to predict (BOS and one more where there is no BOS) teaches nothing.
-    return [window for window in cut if len(window) > 1]
+def windows(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -> list[list[int]]:
+    """Cut or join the texts into windows of at most `max_length` tokens, each beginning with the tokenizer's BOS.
 
-
-def pack(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -> list[list[int]]:
-    """Shuffle the texts and join whole ones, each followed by a blank line, into windows of at most `max_length`.
-
-    A window starts with BOS and never with a torn text, unless a text alone is longer than a window.
+    A text ends in a blank line. One that is longer than a window is cut into full windows and a rest, as the paper cuts
+    MUSE's raw text; whole short ones and rests are shuffled and joined, so that a window is full and what stands in it
+    is seen behind other text, as in a few-shot prompt.
     """
     separator = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
     bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    pieces = [piece[len(bos) :] + separator for piece in windows(tokenizer, texts, max_length - len(separator))]
+    body = max_length - len(bos)
+    pieces = []
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"] + separator
+        pieces += [ids[start : start + body] for start in range(0, len(ids), body)]
     rng.shuffle(pieces)
-    packed = [list(bos)]
+    joined = [list(bos)]
     for piece in pieces:
-        if len(packed[-1]) + len(piece) > max_length:
-            packed.append(list(bos))
-        packed[-1] += piece
-    return packed
+        if len(joined[-1]) + len(piece) > max_length:
+            joined.append(list(bos))
+        joined[-1] += piece
+    return [window for window in joined if len(window) > 1]  # a lone token predicts nothing
 
 
 @dataclass

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
-from relapse.sequences import pack, predict
+from relapse.sequences import predict, windows
 
 WARMUP = 0.05  # share of the steps in which the learning rate rises to its peak
 
@@ -46,7 +46,7 @@ def train(
     model.train()
     for step in range(settings["steps"]):
         while len(waiting) < settings["batch_size"]:
-            waiting += pack(tokenizer, texts, settings["max_length"], rng)
+            waiting += windows(tokenizer, texts, settings["max_length"], rng)
         tokens = predict(model, waiting[: settings["batch_size"]])
         waiting = waiting[settings["batch_size"] :]
         loss = F.cross_entropy(tokens.logits, tokens.targets)

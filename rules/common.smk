@@ -25,7 +25,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     # Snakemake has read and merged these files leniently; a key that stands twice shows only in the files.
-    for file in workflow.overwrite_configfiles:
+    for file in workflow.overwrite_configfiles or [ROOT / "config.yaml"]:
         study_config.read_yaml(file)
     if len(workflow.overwrite_configfiles) > 1:
         raise RelapseError(

@@ -45,9 +45,7 @@ rule evaluate:
         metrics=branch("metrics"),
         evaluation=branch("evaluation"),
         compute=STUDY["compute"],
-        reference=lambda wildcards, input: (
-            f"--reference {input.reference}" if input.reference else ""
-        ),
+        reference=privleak_option,
         source=lambda wildcards: source(
             "scripts/evaluate.py",
             BACKENDS.source(STUDY["quantizers"][wildcards.quantizer]["backend"]),

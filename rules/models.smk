@@ -31,11 +31,15 @@ rule make_base:
         runtime=30,
     params:
         settings=lambda wildcards: branch("models", "base"),
+        new_tokens=max(
+            entry.get("max_new_tokens", 0) for entry in STUDY["metrics"].values()
+        ),
         source=source("scripts/make_base.py"),
     message:
         "Random base model for {wildcards.corpus}"
     shell:
-        "{PYTHON} -m scripts.make_base --settings {params.settings} --corpus {input.corpus} --out {output} > {log} 2>&1"
+        "{PYTHON} -m scripts.make_base --settings {params.settings} --corpus {input.corpus}"
+        " --new-tokens {params.new_tokens} --out {output} > {log} 2>&1"
 
 
 rule link_model:

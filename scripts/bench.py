@@ -18,7 +18,7 @@ from relapse import config, models
 from relapse.corpora import SOURCES
 from relapse.errors import exit_on_error
 from relapse.metrics.generation import generate
-from relapse.metrics.knowmem import few_shot_prompt
+from relapse.metrics.knowmem import prompts
 from relapse.sequences import Tokens, windows
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
@@ -63,7 +63,8 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
     for name, settings in entries.items():
         method = METHODS.get(settings["method"])
         forget, retain = (
-            windows(tokenizer, corpus.raw[part], settings["max_length"]) for part in ("forget", "retain1")
+            windows(tokenizer, corpus.raw[part], settings["max_length"], random.Random(0))
+            for part in ("forget", "retain1")
         )
         ours = copy.deepcopy(target).requires_grad_(True)
         reference = Reference(target, forget, retain, method, "cache")
@@ -121,12 +122,11 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
 
 def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int) -> None:
     """Time the forget questions both ways, and check that every token is the same."""
-    shots = few_shot_prompt(corpus.knowmem["forget_icl"])
-    prompts = [f"{shots}Question: {item['question']}\nAnswer:" for item in corpus.knowmem["forget"]]
+    questions = prompts(corpus.knowmem, "forget")
 
     def one_at_a_time() -> list[str]:
         texts = []
-        for prompt in prompts:
+        for prompt in questions:
             ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
             with torch.inference_mode():
                 out = model.generate(
@@ -137,11 +137,11 @@ def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int)
 
     texts: dict[str, list[str]] = {}
     plain = seconds(lambda: texts.update(plain=one_at_a_time()))
-    fast = seconds(lambda: texts.update(fast=generate(model, tokenizer, prompts, new_tokens, batch_size)))
+    fast = seconds(lambda: texts.update(fast=generate(model, tokenizer, questions, new_tokens, batch_size)))
     if texts["plain"] != texts["fast"]:
         raise SystemExit("error: batched generation gave other tokens than one-at-a-time generation")
     print(
-        f"evaluation, {len(prompts)} questions x {new_tokens} tokens: one at a time {plain:.1f} s, "
+        f"evaluation, {len(questions)} questions x {new_tokens} tokens: one at a time {plain:.1f} s, "
         f"batched with a shared prompt {fast:.1f} s, ratio {plain / fast:.1f}x, same tokens"
     )
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import random
 from pathlib import Path
 
 import torch
@@ -37,7 +38,10 @@ def main() -> None:
         model = models.load_model(args.target, getattr(torch, args.compute))
         tokenizer = models.load_tokenizer(args.target)
     models.check_vocabulary(model, tokenizer, args.target)
-    forget, retain = (windows(tokenizer, raw[part], settings["max_length"]) for part in ("forget", "retain1"))
+    forget, retain = (
+        windows(tokenizer, raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part)))
+        for part in ("forget", "retain1")
+    )
     progress = Progress(steps_of(settings, len(forget)))
     with stopwatch.part("training"):
         unlearn(

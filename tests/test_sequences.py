@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from relapse.models import load_model, load_tokenizer
-from relapse.sequences import Order, length_groups, pack, predict, windows
+from relapse.sequences import Order, length_groups, predict, windows
 from relapse.unlearning.trainer import retain_index, steps_of
 
 
@@ -15,24 +15,24 @@ def tokenizer(tiny_llama):
     return load_tokenizer(tiny_llama)
 
 
-def body(tokenizer, text):
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def cut(tokenizer, texts, max_length):
+    return windows(tokenizer, texts, max_length, random.Random(0))
 
 
-def test_windows_cut_in_order_without_overlap(tokenizer):
+def test_a_long_text_is_cut_in_order_without_overlap(tokenizer):
     text = "She works for Arvo and collects stamps."
-    ids = body(tokenizer, text)
-    cut = windows(tokenizer, [text, "Ada"], 6)
-    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 6 for window in cut)
-    assert [token for window in cut for token in window[1:]] == ids + body(tokenizer, "Ada")
-    assert len(cut) == -(-len(ids) // 5) + 1  # five tokens and BOS; the second text starts a window of its own
+    ids = tokenizer(f"{text}\n\n", add_special_tokens=False)["input_ids"]
+    made = cut(tokenizer, [text], 6)  # BOS and five tokens
+    assert all(window[0] == tokenizer.bos_token_id for window in made)
+    assert sorted(window[1:] for window in made) == sorted(ids[start : start + 5] for start in range(0, len(ids), 5))
 
 
-def test_packing_keeps_whole_texts_between_blank_lines(tokenizer):
+def test_short_texts_are_joined_whole_between_blank_lines(tokenizer):
     texts = ["Ada Moss", "Ivo Brandt", "She works for Arvo", "stamps"]
-    packed = pack(tokenizer, texts, 24, random.Random(0))
-    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 24 for window in packed)
-    joined = "".join(tokenizer.decode(window[1:]) for window in packed)
+    made = cut(tokenizer, texts, 24)
+    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 24 for window in made)
+    assert len(made) < len(texts)
+    joined = "".join(tokenizer.decode(window[1:]) for window in made)
     assert sorted(joined.removesuffix("\n\n").split("\n\n")) == sorted(texts)
 
 
@@ -46,7 +46,8 @@ def test_length_groups_pad_least():
 def test_predict_gives_each_window_what_it_gets_alone(tiny_llama, tokenizer):
     """Padding never reaches a real token, and tokens come back in the order of the windows."""
     model = load_model(tiny_llama)
-    batch = windows(tokenizer, ["She works for Arvo and collects stamps.", "Ada", "Ivo Brandt", "A pilot."], 64)
+    texts = ["She works for Arvo and collects stamps.", "Ada Moss", "Ivo Brandt", "A pilot."]
+    batch = [tokenizer(text)["input_ids"] for text in texts]
     together = predict(model, batch)
     assert together.sequence.tolist() == [row for row, window in enumerate(batch) for _ in window[1:]]
     assert together.targets.tolist() == [token for window in batch for token in window[1:]]

@@ -60,7 +60,10 @@ def _check_texts(items: list, origin: str) -> list[str]:
 
 def _raw_texts(path: Path) -> list[str]:
     if path.suffix == ".txt":
-        return _check_texts([path.read_text(encoding="utf-8")], str(path))
+        try:
+            return _check_texts([path.read_text(encoding="utf-8")], str(path))
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
     return _check_texts(_json_list(path), str(path))
 
 

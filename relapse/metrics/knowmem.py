@@ -13,6 +13,12 @@ def few_shot_prompt(examples: list[dict]) -> str:
     return "".join(f"Question: {example['question']}\nAnswer: {example['answer']}\n\n" for example in examples)
 
 
+def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
+    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each."""
+    shots = few_shot_prompt(knowmem[f"{split}_icl"])
+    return [f"{shots}Question: {item['question']}\nAnswer:" for item in knowmem[split]]
+
+
 def cut_answer(text: str) -> str:
     """`text` up to the first blank line or the beginning of another question, stripped."""
     for end in ENDS:
@@ -43,11 +49,14 @@ class KnowMem:
 
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
         """One record per question: question, truth, generated (cut), score."""
-        shots = few_shot_prompt(run.corpus.knowmem[f"{self.split}_icl"])
         items = run.corpus.knowmem[self.split]
-        prompts = [f"{shots}Question: {item['question']}\nAnswer:" for item in items]
         generated = generate(
-            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, ended=has_ended
+            run.model,
+            run.tokenizer,
+            prompts(run.corpus.knowmem, self.split),
+            settings["max_new_tokens"],
+            run.batch_size,
+            ended=has_ended,
         )
         return [
             {

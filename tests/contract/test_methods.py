@@ -8,7 +8,7 @@ import torch
 from relapse import models
 from relapse.errors import RelapseError
 from relapse.registry import with_defaults
-from relapse.sequences import Tokens, predict, windows
+from relapse.sequences import Tokens, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
 from relapse.unlearning.trainer import Reference, losses_of_step, unlearn
@@ -30,6 +30,11 @@ def model(tiny_llama):
     return models.load_model(tiny_llama)
 
 
+def each(tokenizer, texts):
+    """A window for each text."""
+    return [[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]] for text in texts]
+
+
 def settings_for(method, **changes):
     """Some settings with every key that the method asks for."""
     required = {key: 1.0 for key, option in method.options.items() if "default" not in option}
@@ -37,7 +42,7 @@ def settings_for(method, **changes):
 
 
 def run(model, tokenizer, method, seed=0, **changes):
-    forget, retain = (windows(tokenizer, texts, 32) for texts in (FORGET, RETAIN))
+    forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
     losses = []
     settings = settings_for(method, **changes)
     unlearn(model, forget, retain, method, settings, seed, lambda step, *step_losses: losses.append(step_losses))
@@ -82,7 +87,7 @@ def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, meth
 @every_method
 def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, method):
     """Forget and retain apart, one window at a time, the reference run anew: the same two losses."""
-    forget, retain = (windows(tokenizer, texts, 32) for texts in (FORGET, RETAIN))
+    forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
     settings = settings_for(method)
     target = copy.deepcopy(model)
     reference = Reference(model, forget, retain, method, "cache")

@@ -1,0 +1,101 @@
+"""The miniature study end to end: what it leaves behind, and that it survives being killed."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import new_workflow
+
+from relapse.registry import ROOT
+
+pytestmark = pytest.mark.xdist_group("mini")
+COLUMNS = ["corpus", "model", "seed", "quantizer", "metric", "value", "ci_low", "ci_high", "n"]
+
+
+def test_every_score_has_its_interval_and_its_records(finished):
+    results = finished.directory / "results/mini"
+    with (results / "metrics.csv").open(newline="") as file:
+        reader = csv.DictReader(file)
+        assert reader.fieldnames == COLUMNS
+        rows = list(reader)
+    assert len(rows) == 4 * 2 * 4  # models x quantizers x metrics
+    for row in rows:
+        assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
+        records = results / f"metrics/bios/{row['model']}/seed0/{row['quantizer']}.records.jsonl"
+        scores = [json.loads(line) for line in records.read_text().splitlines()]
+        scores = [record for record in scores if record["metric"] == row["metric"]]
+        if row["metric"] == "privleak":
+            assert int(row["n"]) == sum(record["split"] != "retain" for record in scores)
+        else:
+            assert int(row["n"]) == len(scores)
+            mean = sum(record["score"] for record in scores) / len(scores)
+            assert float(row["value"]) == pytest.approx(mean)
+    reference = [row for row in rows if row["metric"] == "privleak" and row["model"] == "retrain"]
+    assert [float(row["value"]) for row in reference if row["quantizer"] == "full"] == [0]
+
+
+def test_tables_figures_and_headline_are_there(finished):
+    results = finished.directory / "results/mini"
+    for name in ("table1.csv", "table1.md", "table1.tex", "table1.html"):
+        text = (results / "tables" / name).read_text()
+        assert "npo" in text.lower() and "retrain" in text.lower()
+    for name in ("retained_knowledge.png", "time.png"):
+        assert (results / "figures" / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("retained_knowledge.pdf", "time.pdf"):
+        assert (results / "figures" / name).read_bytes().startswith(b"%PDF")
+    assert "full precision" in (results / "headline.txt").read_text()
+
+
+def test_models_are_saved_in_the_storage_they_were_trained_in(finished):
+    from safetensors import safe_open
+
+    models = finished.directory / "results/mini/models/bios"
+    for model, dtype in [("target", "BF16"), ("retrain", "BF16"), ("ga_gdr", "BF16"), ("npo_klr", "F32")]:
+        with safe_open(models / model / "seed0/model.safetensors", "np") as tensors:
+            assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {dtype}  # noqa: SIM118
+        settings = json.loads((models / model / "seed0/training.json").read_text())
+        assert settings["seed"] == 0 and settings["versions"]["torch"]
+
+
+def test_the_report_is_one_file_that_opens_offline(finished):
+    report = finished.directory / "report.html"
+    done = finished.snakemake("--cores", "1", "--report", str(report))
+    assert done.returncode == 0, done.stderr
+    text = report.read_text(encoding="utf-8")
+    assert "Retained knowledge" in text
+    # No script, style, font or image is fetched from elsewhere when it opens.
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']https?://[^\"']+", text)
+
+
+def test_killed_unlocked_and_resumed_on_one_core_gives_the_same_bytes(finished, tmp_path):
+    """SIGKILL in the middle of training; then --cores 1 ends with the metrics.csv of an undisturbed --cores 2 run."""
+    workflow = new_workflow(tmp_path)
+    run = subprocess.Popen(
+        workflow.command("--cores", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    log = workflow.directory / "results/mini/logs/train/bios-target-0.log"
+    deadline = time.monotonic() + 180
+    while not (log.is_file() and "step" in log.read_text()):
+        assert run.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not (workflow.directory / "results/mini/models/bios/target/seed0/model.safetensors").exists()
+
+    refused = workflow.snakemake("--cores", "1")
+    assert refused.returncode != 0
+    assert "make unlock" in refused.stderr + refused.stdout
+    assert "\nunlock:" in (ROOT / "Makefile").read_text()
+
+    assert workflow.snakemake("--unlock").returncode == 0
+    resumed = workflow.snakemake("--cores", "1")
+    assert resumed.returncode == 0, resumed.stderr
+    assert workflow.metrics() == finished.metrics()
+    for model in ("target/seed0", "npo_klr/seed0"):
+        weights = f"results/mini/models/bios/{model}/model.safetensors"
+        assert (workflow.directory / weights).read_bytes() == (finished.directory / weights).read_bytes()
