@@ -169,4 +169,5 @@ def main() -> None:
     )
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

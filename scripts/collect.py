@@ -5,6 +5,8 @@ import csv
 import json
 from pathlib import Path
 
+from relapse.errors import exit_on_error
+
 COLUMNS = ("corpus", "model", "seed", "quantizer", "metric", "value", "ci_low", "ci_high", "n")
 
 
@@ -22,4 +24,5 @@ def main() -> None:
                 table.writerow(result | {"metric": metric} | score)
 
 
-main()
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -63,4 +63,5 @@ def main() -> None:
         print(f"{metric:16} {score['value']:7.1f}  [{score['ci_low']:.1f}, {score['ci_high']:.1f}]  n = {score['n']}")
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -23,4 +23,5 @@ def main() -> None:
     style.write(retained_figure(read_study(args.settings), read_csv(args.retained)), args.pdf, args.png)
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -40,4 +40,5 @@ def main() -> None:
     print(f"linked {len(files)} files of {origin}")
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

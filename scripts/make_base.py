@@ -31,4 +31,5 @@ def main() -> None:
     print(f"random Llama with {model.num_parameters():,} parameters and {len(tokenizer):,} tokens")
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -21,4 +21,5 @@ def main() -> None:
     print(f"{corpus.facts['statement']}: " + ", ".join(f"{len(part)} {name}" for name, part in corpus.raw.items()))
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -30,4 +30,5 @@ def main() -> None:
     print(text, end="")
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -32,4 +32,5 @@ def main() -> None:
         path.write_text(text, encoding="utf-8")
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -21,4 +21,5 @@ def main() -> None:
     style.write(time_figure(rules), args.pdf, args.png)
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

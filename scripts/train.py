@@ -55,4 +55,5 @@ def main() -> None:
     )
 
 
-exit_on_error(main)
+if __name__ == "__main__":
+    exit_on_error(main)

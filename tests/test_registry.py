@@ -1,0 +1,80 @@
+"""Registries and source digests: the two things that let one file and one config entry be enough."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from relapse.errors import ConfigError
+from relapse.registry import ROOT, Registry, with_defaults
+from relapse.sources import digest, executed
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A package `things` with a registry and one file that registers `apple`."""
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    write("things/__init__.py", "from relapse.registry import Registry\nTHINGS = Registry('thing', 'things')\n")
+    write(
+        "things/fruit.py",
+        """
+        from types import SimpleNamespace
+        from things import THINGS
+        THINGS.register(SimpleNamespace(name="apple", options={}))
+        """,
+    )
+    write("main.py", "def main():\n    from helper import help_out\n")
+    write("helper.py", "import deeper\n")
+    write("deeper.py", "X = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_file_in_the_package_is_found_without_being_told(project, monkeypatch):
+    import things
+
+    import relapse.registry
+
+    monkeypatch.setattr(relapse.registry, "ROOT", project)
+    assert things.THINGS.names() == ["apple"]
+    assert things.THINGS.source("apple") == "things/fruit.py"
+    with pytest.raises(ConfigError, match=r"unknown thing 'appel'. Did you mean 'apple'\? Allowed: apple."):
+        things.THINGS.get("appel")
+
+
+def test_a_name_is_registered_once_and_from_the_package():
+    registry = Registry("method", "relapse.unlearning.methods")
+    with pytest.raises(RuntimeError, match="registered by a file in relapse.unlearning.methods"):
+        registry.register(object())
+
+
+def test_defaults_are_filled_in_and_required_keys_are_asked_for():
+    options = {"a": {"default": 1}, "b": {}}
+    assert with_defaults(options, {"b": 2}) == {"a": 1, "b": 2}
+    assert with_defaults(options, {"a": 3, "b": 2}) == {"a": 3, "b": 2}
+    with pytest.raises(ConfigError, match="needs b"):
+        with_defaults(options, {"a": 3})
+
+
+def test_a_digest_covers_imports_at_any_depth_and_nothing_else(project):
+    assert {path.name for path in executed(project / "main.py", project)} == {"main.py", "helper.py", "deeper.py"}
+    before = digest(project, "main.py")
+    (project / "things/fruit.py").write_text("# changed\n")
+    digest.cache_clear()
+    assert digest(project, "main.py") == before
+    (project / "deeper.py").write_text("X = 2\n")
+    digest.cache_clear()
+    assert digest(project, "main.py") != before
+
+
+def test_table_and_figure_jobs_do_not_import_torch():
+    for script in ("collect", "retained", "table1", "figure_retained", "timings"):
+        code = f"import sys, scripts.{script}; print('torch' in sys.modules)"
+        out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert out.stdout.strip() == "False", (script, out.stdout, out.stderr)
