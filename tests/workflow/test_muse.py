@@ -85,12 +85,7 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
     tokens = len(tokenizer((given / "muse/raw/forget.txt").read_text(), add_special_tokens=False)["input_ids"])
     windows = -(-(tokens + 1) // 63)
     assert training["history"][-1]["step"] == -(-windows // 2)
-    assert workflow.planned(write_study(study, tmp_path / "muse.yaml")) <= {
-        "retained",
-        "table1",
-        "figure_retained",
-        "timings",
-    }
+    assert workflow.planned(tmp_path / "muse.yaml") == {"retained", "table1", "figure_retained", "timings"}
     # A changed weights file of the user's makes everything downstream stale.
     config = given / "retrain/config.json"
     config.write_text(config.read_text() + "\n")
@@ -102,7 +97,7 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
     [
         (lambda study, given: study["corpora"]["news"].update(path="nowhere"), ["corpora.news", "nowhere"]),
         (
-            lambda study, given: study["models"]["target"].update(path=str(given / "muse")),
+            lambda study, given: study["models"]["target"].update(path=str(given)),
             ["models.target", "config.json"],
         ),
         (lambda study, given: study["methods"].update(ga_kr=study["methods"].pop("ga_klr")), ["ga_kr", "Did you mean"]),
