@@ -46,10 +46,10 @@ report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
 
 test: .venv/built
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 test-all: .venv/built
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/built
 	$(BIN)/ruff check $(SOURCES)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import yaml
-from conftest import new_workflow
+from copies import new_workflow
 
 from relapse import models
 from relapse.corpora import SOURCES

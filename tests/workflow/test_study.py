@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import new_workflow
+from copies import new_workflow
 
 from relapse.registry import ROOT
 

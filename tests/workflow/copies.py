@@ -1,0 +1,60 @@
+"""A study in a copy of the repository, which tests may run, edit and break."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from relapse.registry import ROOT
+
+HERE = Path(__file__).parent
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "relapse", "schemas", "report", "envs", "profiles")
+# Rules that run once for an item; the others run once for a study.
+ITEMS = ("make_corpus", "make_base", "link_model", "train", "unlearn", "evaluate")
+JOB = re.compile(r"> results/\w+/logs/(\w+)/([\w.-]+)\.log 2>&1")
+
+
+@dataclass
+class Workflow:
+    """A copy of the repository, the directory that it works in, and the study it runs."""
+
+    repository: Path
+    directory: Path
+    study: Path
+
+    def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*arguments, study=study), capture_output=True, text=True)
+
+    def command(self, *arguments: str, study: Path | None = None) -> list[str]:
+        return [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(self.repository / "Snakefile")),
+            *("--directory", str(self.directory), "--configfile", str(study or self.study), *arguments),
+        ]
+
+    def planned(self, study: Path | None = None) -> set[str]:
+        """What a run would do now: a rule's name, and its item (corpus-model-seed-quantizer) where it has one."""
+        done = self.snakemake("--dry-run", "--cores", "2", "--printshellcmds", study=study)
+        assert done.returncode == 0, done.stderr + done.stdout
+        jobs = JOB.findall(done.stdout + done.stderr)
+        return {f"{rule} {item}" if rule in ITEMS else rule for rule, item in jobs}
+
+    def metrics(self) -> bytes:
+        return (self.directory / "results/mini/metrics.csv").read_bytes()
+
+
+def new_workflow(folder: Path) -> Workflow:
+    """A fresh copy below `folder`, with nothing run yet."""
+    repository = folder / "repository"
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, repository / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            repository.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, repository / part)
+    (folder / "work").mkdir()
+    study = folder / "mini.yaml"
+    shutil.copy(HERE / "mini.yaml", study)
+    return Workflow(repository, folder / "work", study)
