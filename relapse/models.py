@@ -37,10 +37,9 @@ def import_transformers() -> None:
     import transformers.models.auto.modeling_auto  # noqa: F401
 
 
-def train_tokenizer(texts: Sequence[str], vocab_size: int):
-    """A byte-level BPE tokenizer of `vocab_size` tokens that puts BOS before a text, as Llama's does."""
+def byte_level_bpe(texts: Sequence[str], vocab_size: int):
+    """A byte-level BPE `tokenizers.Tokenizer` of `vocab_size` tokens that puts BOS before a text, as Llama's does."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -55,6 +54,14 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int):
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
+    return tokenizer
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int):
+    """`byte_level_bpe` as a Hugging Face tokenizer."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = byte_level_bpe(texts, vocab_size)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=EOS)
 
 

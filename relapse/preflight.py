@@ -6,7 +6,7 @@ weight is read and neither transformers nor a GPU is needed. Models and data set
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.errors import ConfigError, RelapseError
-from relapse.metrics.knowmem import prompts
+from relapse.models import byte_level_bpe
+from relapse.prompts import prompts, tokenizer_texts
 from relapse.quantization import BACKENDS
 
 Key = tuple[str | int, ...]
@@ -43,12 +44,12 @@ class Model:
     """What is known of a model before it is loaded.
 
     linear: layer -> (out, in) of the weights that quantizers touch. context: positions, or None where unknown.
-    tokenizer: what `tokenizers` makes of tokenizer.json, or None.
+    tokenizer: corpus -> its `tokenizers.Tokenizer` (trained on the corpus where the model is made here), or None.
     """
 
     linear: dict[str, tuple[int, int]] = field(default_factory=dict)
     context: int | None = None
-    tokenizer: Any = None
+    tokenizer: Callable[[Corpus], Any] | None = None
 
 
 def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
@@ -128,7 +129,11 @@ def _random_model(architecture: dict) -> Model:
     feed_forward = {"gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
     shapes = {f"model.layers.0.self_attn.{name}": shape for name, shape in attention.items()}
     shapes |= {f"model.layers.0.mlp.{name}": shape for name, shape in feed_forward.items()}
-    return Model(shapes, architecture["max_position_embeddings"])
+    return Model(
+        shapes,
+        architecture["max_position_embeddings"],
+        lambda corpus: byte_level_bpe(tokenizer_texts(corpus), architecture["vocab_size"]),
+    )
 
 
 def read_model(folder: Path) -> Model:
@@ -163,7 +168,7 @@ def read_model(folder: Path) -> Model:
         for name, shape in shapes.items()
         if len(shape) == 2 and name.endswith(".weight") and not name.endswith(EMBEDDINGS + UNQUANTIZED)
     }
-    return Model(linear, context if isinstance(context, int) else None, tokenizer)
+    return Model(linear, context if isinstance(context, int) else None, tokenizer and (lambda corpus: tokenizer))
 
 
 def tensor_shapes(folder: Path) -> Shapes:
@@ -287,19 +292,20 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
 
 
 def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
-    """Prompts that with their answers overrun the context of a local model; once for a metric and a corpus."""
+    """Prompts that with their answers overrun a model's context; once for a metric and a corpus."""
     origins = {_started_from(config, name) for name in ("target", "retrain") if name in _section(config, "models")}
     readable = [
         name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer is not None
     ]
     metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
+        tokenizers = {name: models[name].tokenizer(corpus) for name in readable}
         for metric, asked in _metric_prompts(corpus).items():
             if metric not in metrics:
                 continue
             new = metrics[metric]["max_new_tokens"]
             for name in readable:
-                longest = max(len(models[name].tokenizer.encode(prompt).ids) for prompt in asked)
+                longest = max(len(tokenizers[name].encode(prompt).ids) for prompt in asked)
                 if longest + new > models[name].context:
                     yield (
                         ("metrics", metric),

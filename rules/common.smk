@@ -34,6 +34,9 @@ try:
     STUDY = study_config.resolve(config)
 except RelapseError as error:
     raise WorkflowError(str(error)) from None
+# The report's captions read it: with its defaults.
+config.clear()
+config.update(STUDY)
 
 if any(Path(".snakemake/locks").glob("*")) and workflow.is_main_process:
     logger.warning(
@@ -46,7 +49,7 @@ SEEDS = STUDY["seeds"]
 TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
 MODELS = TRAINED_MODELS + sorted(STUDY["methods"])
 QUANTIZERS = sorted(STUDY["quantizers"])
-PYTHON = shlex.quote(sys.executable)
+MEASURED_REFERENCE = STUDY["metrics"].get("privleak", {}).get("reference") == "retrain"
 
 
 def one_of(names):
@@ -100,4 +103,31 @@ def origin_files(entry):
     )
 
 
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; ")
+def is_reference(wildcards):
+    """Whether this is the model that PrivLeak measures every other one against."""
+    return (wildcards.model, wildcards.quantizer) == ("retrain", "full")
+
+
+def privleak_records(wildcards):
+    """Records of the same seed's retrain model in full precision, where PrivLeak needs them."""
+    if not MEASURED_REFERENCE or is_reference(wildcards):
+        return []
+    return f"{RESULTS}/metrics/{wildcards.corpus}/retrain/seed{wildcards.seed}/full.records.jsonl"
+
+
+def privleak_option(wildcards, input):
+    if not MEASURED_REFERENCE:
+        return ""
+    return "--reference " + ("self" if is_reference(wildcards) else input.reference)
+
+
+def model_folder(wildcards):
+    """What stands behind models/{corpus}/ for a model of the config: base has no seed."""
+    return "base" if wildcards.place == "base" else wildcards.place.split("/")[0]
+
+
+# The python that runs Snakemake runs the jobs, whether or not its environment is active.
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    f" PYTHONPATH={shlex.quote(str(ROOT))}; "
+)

@@ -22,4 +22,4 @@ rule make_corpus:
     message:
         "Corpus {wildcards.corpus}"
     shell:
-        "{PYTHON} -m scripts.make_corpus --settings {params.settings} --out {output} > {log} 2>&1"
+        "python -m scripts.make_corpus --settings {params.settings} --out {output} > {log} 2>&1"

@@ -7,11 +7,6 @@ MADE = [
 LINKED = [name for name in STUDY["models"] if name not in MADE]
 
 
-def model_folder(wildcards):
-    """What stands behind models/{corpus}/ for a model of the config: base has no seed."""
-    return "base" if wildcards.place == "base" else wildcards.place.split("/")[0]
-
-
 rule make_base:
     input:
         corpus=f"{RESULTS}/corpora/{{corpus}}",
@@ -31,15 +26,11 @@ rule make_base:
         runtime=30,
     params:
         settings=lambda wildcards: branch("models", "base"),
-        new_tokens=max(
-            entry.get("max_new_tokens", 0) for entry in STUDY["metrics"].values()
-        ),
         source=source("scripts/make_base.py"),
     message:
         "Random base model for {wildcards.corpus}"
     shell:
-        "{PYTHON} -m scripts.make_base --settings {params.settings} --corpus {input.corpus}"
-        " --new-tokens {params.new_tokens} --out {output} > {log} 2>&1"
+        "python -m scripts.make_base --settings {params.settings} --corpus {input.corpus} --out {output} > {log} 2>&1"
 
 
 rule link_model:
@@ -66,7 +57,7 @@ rule link_model:
     message:
         "Model {wildcards.place}, made elsewhere"
     shell:
-        "{PYTHON} -m scripts.link_model --settings {params.settings} --out {output} > {log} 2>&1"
+        "python -m scripts.link_model --settings {params.settings} --out {output} > {log} 2>&1"
 
 
 rule train:
@@ -77,11 +68,11 @@ rule train:
         model=directory(
             f"{RESULTS}/models/{{corpus}}/{{model,{one_of(set(MADE) - {'base'})}}}/seed{{seed}}"
         ),
-        timings=timings_of("train", "{corpus}-{model}-{seed}"),
+        timings=timings_of("train", "{corpus}/{model}/seed{seed}"),
     log:
         log_of("train", "{corpus}-{model}-{seed}"),
     benchmark:
-        benchmark_of("train", "{corpus}-{model}-{seed}")
+        benchmark_of("train", "{corpus}/{model}/seed{seed}")
     conda:
         "../envs/conda.yaml"
     threads: 1
@@ -95,6 +86,6 @@ rule train:
     message:
         "Train {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
     shell:
-        "{PYTHON} -m scripts.train --settings {params.settings} --base {input.base} --corpus {input.corpus}"
+        "python -m scripts.train --settings {params.settings} --base {input.base} --corpus {input.corpus}"
         " --model {wildcards.model} --seed {wildcards.seed} --compute {params.compute}"
         " --out {output.model} --timings {output.timings} > {log} 2>&1"

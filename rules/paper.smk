@@ -51,7 +51,7 @@ rule collect:
     message:
         "Every score in one table: {output}"
     shell:
-        "{PYTHON} -m scripts.collect --out {output} {input} > {log} 2>&1"
+        "python -m scripts.collect --out {output} {input} > {log} 2>&1"
 
 
 rule retained:
@@ -77,12 +77,13 @@ rule retained:
         runtime=10,
     params:
         settings=SUMMARY,
+        folder=subpath(output.table, parent=True),
         source=source("scripts/retained.py"),
     message:
         "Retained knowledge, and the headline"
     shell:
-        "{PYTHON} -m scripts.retained --settings {params.settings} --metrics-dir {RESULTS}/metrics"
-        " --corpora-dir {RESULTS}/corpora --out {output.table} --headline {output.headline} > {log} 2>&1"
+        "python -m scripts.retained --settings {params.settings} --metrics-dir {params.folder}/metrics"
+        " --corpora-dir {params.folder}/corpora --out {output.table} --headline {output.headline} > {log} 2>&1"
 
 
 rule table1:
@@ -110,12 +111,13 @@ rule table1:
         runtime=10,
     params:
         settings=SUMMARY,
+        folder=subpath(input.metrics, parent=True),
         source=source("scripts/table1.py"),
     message:
         "Table 1"
     shell:
-        "{PYTHON} -m scripts.table1 --settings {params.settings} --metrics {input.metrics}"
-        " --corpora-dir {RESULTS}/corpora --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html}"
+        "python -m scripts.table1 --settings {params.settings} --metrics {input.metrics}"
+        " --corpora-dir {params.folder}/corpora --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html}"
         " > {log} 2>&1"
 
 
@@ -145,17 +147,14 @@ rule figure_retained:
     message:
         "Figure 1: retained knowledge"
     shell:
-        "{PYTHON} -m scripts.figure_retained --settings {params.settings} --retained {input}"
+        "python -m scripts.figure_retained --settings {params.settings} --retained {input}"
         " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
 
 
 rule timings:
     input:
         # the times of these jobs; whatever else lies in the folder was there before them
-        [
-            timings_of("evaluate", item.replace("/seed", "-").replace("/", "-"))
-            for item in EVALUATIONS
-        ],
+        [timings_of("evaluate", item) for item in EVALUATIONS],
         rules.collect.output,
         rules.retained.output,
         rules.table1.output,
@@ -177,8 +176,10 @@ rule timings:
         mem_mb=1000,
         runtime=10,
     params:
+        folder=subpath(output.csv, parent=True),
         source=source("scripts/timings.py"),
     message:
         "Where the time went"
     shell:
-        "{PYTHON} -m scripts.timings --benchmarks-dir {RESULTS}/benchmarks --out {output.csv} --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+        "python -m scripts.timings --benchmarks-dir {params.folder}/benchmarks --out {output.csv}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"

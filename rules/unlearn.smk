@@ -4,11 +4,11 @@ rule unlearn:
         corpus=f"{RESULTS}/corpora/{{corpus}}",
     output:
         model=directory(f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}"),
-        timings=timings_of("unlearn", "{corpus}-{method}-{seed}"),
+        timings=timings_of("unlearn", "{corpus}/{method}/seed{seed}"),
     log:
         log_of("unlearn", "{corpus}-{method}-{seed}"),
     benchmark:
-        benchmark_of("unlearn", "{corpus}-{method}-{seed}")
+        benchmark_of("unlearn", "{corpus}/{method}/seed{seed}")
     conda:
         "../envs/conda.yaml"
     threads: 1
@@ -25,6 +25,6 @@ rule unlearn:
     message:
         "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
     shell:
-        "{PYTHON} -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
+        "python -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
         " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute}"
         " --out {output.model} --timings {output.timings} > {log} 2>&1"

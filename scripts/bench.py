@@ -18,7 +18,7 @@ from relapse import config, models
 from relapse.corpora import SOURCES
 from relapse.errors import exit_on_error
 from relapse.metrics.generation import generate
-from relapse.metrics.knowmem import prompts
+from relapse.prompts import prompts
 from relapse.sequences import Tokens, windows
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side

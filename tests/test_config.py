@@ -535,3 +535,8 @@ def test_a_malformed_corpus_is_named_by_file_and_item(corpus, file, content, wor
         (corpus / file).write_text(content)
     (line,) = problems(edited(("corpora/bios", {"source": "muse", "path": str(corpus)})))
     assert line.startswith("corpora.bios: ") and words in line and file in line
+
+
+def test_prompts_longer_than_the_context_of_a_base_made_here_are_refused():
+    (line,) = problems(edited(("models/base/architecture/max_position_embeddings", 200)))
+    assert line.startswith("metrics.knowmem_") and "the context of models.base" in line and "is 200" in line

@@ -8,9 +8,10 @@ import pytest
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS
 from relapse.metrics.bootstrap import mean_score, resamples
-from relapse.metrics.knowmem import cut_answer, few_shot_prompt, has_ended
+from relapse.metrics.knowmem import cut_answer, has_ended
 from relapse.metrics.privleak import min_k, wins
 from relapse.metrics.rouge import rouge_l
+from relapse.prompts import few_shot_prompt
 
 
 def test_rouge_l_by_hand():

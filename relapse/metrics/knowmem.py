@@ -4,19 +4,9 @@ from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
+from relapse.prompts import prompts
 
 ENDS = ("\n\n", "\nQuestion", "Question:")
-
-
-def few_shot_prompt(examples: list[dict]) -> str:
-    """The examples as "Question: ...\\nAnswer: ...\\n\\n", one after the other."""
-    return "".join(f"Question: {example['question']}\nAnswer: {example['answer']}\n\n" for example in examples)
-
-
-def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
-    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each."""
-    shots = few_shot_prompt(knowmem[f"{split}_icl"])
-    return [f"{shots}Question: {item['question']}\nAnswer:" for item in knowmem[split]]
 
 
 def cut_answer(text: str) -> str:

@@ -42,6 +42,7 @@ EDITS = {
         evaluations(quantizers=["rtn-int8"]) | SUMMARY,
     ),
     "a metric's setting": (change(("metrics", "verbmem_forget", "max_new_tokens"), 9), evaluations() | SUMMARY),
+    "privleak's k": (change(("metrics", "privleak", "k"), 20), evaluations() | SUMMARY),
     "one more seed": (
         change(("seeds",), [0, 1]),
         {f"train bios-{model}-1" for model in ("target", "retrain")}
@@ -99,6 +100,7 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
         ("relapse/quantization/rtn.py", evaluations(quantizers=["rtn-int8"]) | SUMMARY),
         ("relapse/quantization/bnb.py", set()),
         ("relapse/metrics/privleak.py", evaluations() | SUMMARY),
+        ("relapse/metrics/generation.py", evaluations() | SUMMARY),
         ("relapse/paper/figures.py", {"figure_retained", "timings"}),
         ("scripts/table1.py", {"table1", "timings"}),
     ],

@@ -1,0 +1,21 @@
+"""What a model is asked, and the texts that a new tokenizer is trained on.
+
+Knows wording only, and imports nothing, so that a change to a metric does not look like a change to the base model.
+"""
+
+
+def few_shot_prompt(examples: list[dict]) -> str:
+    """The examples as "Question: ...\\nAnswer: ...\\n\\n", one after the other."""
+    return "".join(f"Question: {example['question']}\nAnswer: {example['answer']}\n\n" for example in examples)
+
+
+def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
+    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each."""
+    shots = few_shot_prompt(knowmem[f"{split}_icl"])
+    return [f"{shots}Question: {item['question']}\nAnswer:" for item in knowmem[split]]
+
+
+def tokenizer_texts(corpus) -> list[str]:
+    """All raw texts, and the few-shot examples, so that their blank lines are tokens of the vocabulary."""
+    shots = [few_shot_prompt(corpus.knowmem[part]) for part in ("forget_icl", "retain_icl")]
+    return [text for part in corpus.raw.values() for text in part] + shots
