@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "relapse", "schemas", "report", "envs", "profiles")
 # Rules that run once for an item; the others run once for a study.
 ITEMS = ("make_corpus", "make_base", "link_model", "train", "unlearn", "evaluate")
-JOB = re.compile(r"> results/\w+/logs/(\w+)/([\w.-]+)\.log 2>&1")
+JOB = re.compile(r"> results/\w+/logs/(\w+)/([\w./-]+)\.log 2>&1")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Workflow:
         done = self.snakemake("--dry-run", "--cores", "2", "--printshellcmds", study=study)
         assert done.returncode == 0, done.stderr + done.stdout
         jobs = JOB.findall(done.stdout + done.stderr)
-        return {f"{rule} {item}" if rule in ITEMS else rule for rule, item in jobs}
+        return {f"{rule} {item.replace('/', '-')}" if rule in ITEMS else rule for rule, item in jobs}
 
     def metrics(self) -> bytes:
         return (self.directory / "results/mini/metrics.csv").read_bytes()
