@@ -33,6 +33,7 @@ help:
 	touch $@
 
 run: .venv/built
+	@$(BIN)/python -m scripts.check_study $(CONFIG)
 	$(SNAKEMAKE) --cores $(CORES)
 	@$(MAKE) --no-print-directory report
 	@echo

@@ -35,7 +35,8 @@ def _json_list(path: Path) -> list:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, list) or not content:
-        raise ConfigError(f"{path}: expected a non-empty JSON list, found {type(content).__name__}")
+        found = "an empty list" if content == [] else type(content).__name__
+        raise ConfigError(f"{path}: expected a non-empty JSON list, found {found}")
     return content
 
 
