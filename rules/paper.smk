@@ -153,12 +153,19 @@ rule figure_retained:
 
 rule timings:
     input:
-        # the times of these jobs; whatever else lies in the folder was there before them
         [timings_of("evaluate", item) for item in EVALUATIONS],
-        rules.collect.output,
-        rules.retained.output,
-        rules.table1.output,
-        rules.figure_retained.output,
+        expand(
+            timings_of("unlearn", "{corpus}/{method}/seed{seed}"),
+            corpus=CORPORA,
+            method=sorted(STUDY["methods"]),
+            seed=SEEDS,
+        ),
+        expand(
+            timings_of("train", "{corpus}/{model}/seed{seed}"),
+            corpus=CORPORA,
+            model=[name for name in MADE if name != "base"],
+            seed=SEEDS,
+        ),
     output:
         csv=f"{RESULTS}/timings.csv",
         pdf=f"{RESULTS}/figures/time.pdf",
@@ -182,4 +189,4 @@ rule timings:
         "Where the time went"
     shell:
         "python -m scripts.timings --benchmarks-dir {params.folder}/benchmarks --out {output.csv}"
-        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+        " --pdf {output.pdf} --png {output.png} {input} > {log} 2>&1"

@@ -100,60 +100,62 @@ def run(script: str, arguments: list[str]) -> None:
 
 def test_same_numbers_give_the_same_bytes(tmp_path):
     write_csv(rows(), tmp_path / "retained.csv")
-    benchmarks = write_benchmarks(tmp_path / "benchmarks")
+    jobs = write_benchmarks(tmp_path / "benchmarks")
     written = []
     for name in ("first", "second"):
         out = tmp_path / name
         settings = ["--settings", json.dumps(SETTINGS), "--retained", str(tmp_path / "retained.csv")]
         run("figure_retained", [*settings, "--pdf", str(out / "a.pdf"), "--png", str(out / "a.png")])
         files = ["--out", str(out / "t.csv"), "--pdf", str(out / "t.pdf"), "--png", str(out / "t.png")]
-        run("timings", ["--benchmarks-dir", str(benchmarks), *files])
+        run("timings", ["--benchmarks-dir", str(tmp_path / "benchmarks"), *files, *map(str, jobs)])
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(written[0]) == 5
     assert written[0] == written[1]
     assert b"CreationDate" not in written[0]["a.pdf"]
 
 
-def write_benchmarks(folder: Path) -> Path:
-    """Two jobs of evaluate with stop-watches, one of collect without."""
-    for name, seconds, rss in (
-        ("evaluate/bios/full", 12.0, "900.5"),
-        ("evaluate/bios/rtn", 8.0, "700"),
-        ("collect", 0.5, "-"),
+def write_benchmarks(folder: Path) -> list[Path]:
+    """Two jobs of evaluate and one of train that count, and one of a removed method that does not."""
+    jobs = []
+    for name, seconds, rss, parts in (
+        ("evaluate/bios/full", 12.0, "900.5", {"imports": 4.0, "score": 5.0}),
+        ("evaluate/bios/rtn", 8.0, "700", {"imports": 4.0, "score": 1.0}),
+        ("train/bios", 0.5, "-", {"imports": 0.25}),
+        ("unlearn/removed", 99.0, "1", {"imports": 1.0}),
     ):
-        path = folder / f"{name}.tsv"
+        path = folder / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{rss}\n")
-        if "evaluate" in name:
-            watch = {"imports": 4.0, "score": seconds - 7.0}
-            path.with_suffix(".json").write_text(json.dumps({"timings": watch}))
-    (folder / "evaluate" / "other.json").write_text("[1]")
-    return folder
+        path.with_suffix(".tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{rss}\n")
+        path.write_text(json.dumps({"timings": parts}))
+        jobs.append(path)
+    return jobs[:3]
 
 
 def test_timings_by_hand(tmp_path):
-    rules = timings.read_timings(write_benchmarks(tmp_path))
+    rules = timings.read_timings(tmp_path, write_benchmarks(tmp_path))
     assert [(rule.rule, rule.jobs, rule.seconds, rule.longest) for rule in rules] == [
         ("evaluate", 2, 20.0, 12.0),
-        ("collect", 1, 0.5, 0.5),
+        ("train", 1, 0.5, 0.5),
     ]
     assert rules[0].parts == {"imports": 8.0, "score": 6.0}
-    assert (rules[0].rest, rules[1].rest) == (6.0, 0.5)
+    assert (rules[0].rest, rules[1].rest) == (6.0, 0.25)
     assert (rules[0].max_rss_mb, rules[1].max_rss_mb) == (900.5, 0.0)
     timings.write_csv(rules, tmp_path / "timings.csv")
     assert (tmp_path / "timings.csv").read_text().splitlines() == [
         "rule,jobs,seconds,longest,max_rss_mb,imports,score,rest",
         "evaluate,2,20.0,12.0,900.5,8.0,6.0,6.0",
-        "collect,1,0.5,0.5,0.0,0.0,0.0,0.5",
+        "train,1,0.5,0.5,0.0,0.2,0.0,0.2",
     ]
-    assert time_figure.title(rules) == "20 s of work: 98 % in evaluate, 39 % in imports"
+    assert time_figure.title(rules) == "20 s of work: 98 % in evaluate, 40 % in imports"
     widths = [patch.get_width() for patch in time_figure.time_figure(rules).axes[0].patches]
-    assert widths == [8.0, 6.0, 6.0, 0.0, 0.0, 0.5]
+    assert widths == [8.0, 6.0, 6.0, 0.25, 0.0, 0.25]
 
 
-def test_no_benchmarks_is_an_error(tmp_path):
-    with pytest.raises(RelapseError, match="no benchmark files"):
-        timings.read_timings(tmp_path)
+def test_a_job_without_its_benchmark_is_an_error(tmp_path):
+    jobs = write_benchmarks(tmp_path)
+    jobs[1].with_suffix(".tsv").unlink()
+    with pytest.raises(RelapseError, match=r"rtn.json or the benchmark beside it"):
+        timings.read_timings(tmp_path, jobs)
 
 
 def test_durations():

@@ -1,13 +1,13 @@
 """Where a study's time went: seconds per rule, from Snakemake's benchmark files and the jobs' own stop-watches.
 
-Reads everything below results/{study}/benchmarks: a *.tsv is a Snakemake benchmark, a *.json may hold {"timings":
-{part: seconds}} as measured inside a job. The first folder there (or a file's own name) is the rule. Seconds are
-wall-clock seconds of jobs, summed; jobs that ran side by side count each.
+Reads two files per job below results/{study}/benchmarks/{rule}: a *.tsv is Snakemake's benchmark, the *.json beside it
+holds {"timings": {part: seconds}} as measured inside the job. Seconds are wall-clock seconds of jobs, summed; jobs that
+ran side by side count each. Which jobs belong to a study is the workflow's to say.
 """
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +34,6 @@ class RuleTime:
         return max(self.seconds - sum(self.parts.values()), 0.0)
 
 
-def _rule(path: Path, folder: Path) -> str:
-    first = path.relative_to(folder).parts[0]
-    return first.split(".")[0]
-
-
 def _number(text: str | None) -> float:
     """A benchmark's number; Snakemake writes - or NA for what a quick job did not live to tell."""
     try:
@@ -47,27 +42,29 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
-def read_timings(folder: Path) -> list[RuleTime]:
-    """Time per rule, the longest first. Raises RelapseError where there is no benchmark at all."""
+def read_timings(folder: Path, jobs: Sequence[Path]) -> list[RuleTime]:
+    """Time per rule, the longest first.
+
+    jobs: the stop-watch file of every job that counts, below `folder`; its benchmark lies beside it. Raises
+    RelapseError for a job without either.
+    """
     rules: dict[str, RuleTime] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        rule = rules.setdefault(_rule(path, folder), RuleTime(_rule(path, folder)))
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                seconds = _number(row.get("s"))
-                rule.jobs += 1
-                rule.seconds += seconds
-                rule.longest = max(rule.longest, seconds)
-                rule.max_rss_mb = max(rule.max_rss_mb, _number(row.get("max_rss")))
-    if not rules:
-        raise RelapseError(f"{folder} has no benchmark files (*.tsv)")
-    for path in sorted(folder.rglob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        parts = content.get("timings") if isinstance(content, Mapping) else None
-        rule = rules.get(_rule(path, folder))
-        if parts and rule:
-            for part, seconds in parts.items():
-                rule.parts[part] = rule.parts.get(part, 0.0) + float(seconds)
+    for path in jobs:
+        name = path.relative_to(folder).parts[0]
+        rule = rules.setdefault(name, RuleTime(name))
+        try:
+            parts = json.loads(path.read_text(encoding="utf-8"))["timings"]
+            with path.with_suffix(".tsv").open(newline="", encoding="utf-8") as file:
+                row = next(csv.DictReader(file, delimiter="\t"))
+        except (OSError, ValueError, KeyError, StopIteration) as error:
+            raise RelapseError(f"{path} or the benchmark beside it cannot be read: {error!r}") from None
+        seconds = _number(row.get("s"))
+        rule.jobs += 1
+        rule.seconds += seconds
+        rule.longest = max(rule.longest, seconds)
+        rule.max_rss_mb = max(rule.max_rss_mb, _number(row.get("max_rss")))
+        for part, part_seconds in parts.items():
+            rule.parts[part] = rule.parts.get(part, 0.0) + part_seconds
     return sorted(rules.values(), key=lambda rule: (-rule.seconds, rule.rule))
 
 
