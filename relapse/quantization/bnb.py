@@ -1,10 +1,11 @@
 """bitsandbytes through transformers: LLM.int8(), and 4-bit FP4 and NF4 in blocks of 64 weights.
 
 The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too and
-picks its outlier columns over a whole batch, so that its scores depend on the evaluation's batch; FP4 and NF4
-quantize weights only. The output head is skipped. transformers imports bitsandbytes when a model is loaded.
+picks its outlier columns over a whole batch, so that its scores depend on the evaluation's batch, and casts
+activations to float16; FP4 and NF4 quantize weights only. The output head is skipped. transformers imports bitsandbytes when a model is loaded.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +32,8 @@ class BitsAndBytes(Backend):
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+        # It would say at every layer of every batch that int8 casts activations to float16.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         wanted = with_defaults(self.options, settings)["format"]
         config = (
             BitsAndBytesConfig(load_in_8bit=True)

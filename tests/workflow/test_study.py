@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -62,14 +63,40 @@ def test_models_are_saved_in_the_storage_they_were_trained_in(finished):
         assert settings["seed"] == 0 and settings["versions"]["torch"]
 
 
-def test_the_report_is_one_file_that_opens_offline(finished):
-    report = finished.directory / "report.html"
-    done = finished.snakemake("--cores", "1", "--report", str(report))
+@pytest.fixture(scope="module")
+def report(finished):
+    file = finished.directory / "report.html"
+    done = finished.snakemake("--cores", "1", "--report", str(file))
     assert done.returncode == 0, done.stderr
+    return file
+
+
+def test_the_report_is_one_file_that_fetches_nothing(report):
     text = report.read_text(encoding="utf-8")
-    assert "Retained knowledge" in text
-    # No script, style, font or image is fetched from elsewhere when it opens.
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']https?://[^\"']+", text)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium: the report was not looked at in a browser")
+def test_the_report_opens_in_a_browser_without_a_network(report, tmp_path):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", "--proxy-server=127.0.0.1:9"]
+    done = subprocess.run(
+        [
+            "chromium",
+            *options,
+            f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=8000",
+            "--dump-dom",
+            f"file://{report}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # What the page's own script has drawn: the study's introduction, and a menu entry for every category.
+    for words in ("mini", "Headline", "Retained knowledge", "Table 1", "Where the time goes"):
+        assert words in done.stdout
 
 
 def test_killed_unlocked_and_resumed_on_one_core_gives_the_same_bytes(finished, tmp_path):
