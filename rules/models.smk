@@ -73,6 +73,8 @@ rule train:
         log_of("train", "{corpus}-{model}-{seed}"),
     benchmark:
         benchmark_of("train", "{corpus}/{model}/seed{seed}")
+    # Long jobs first, so that short ones fill the cores in the end.
+    priority: 100
     conda:
         "../envs/conda.yaml"
     threads: 1

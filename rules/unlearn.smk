@@ -9,6 +9,8 @@ rule unlearn:
         log_of("unlearn", "{corpus}-{method}-{seed}"),
     benchmark:
         benchmark_of("unlearn", "{corpus}/{method}/seed{seed}")
+    # Long jobs first, so that short ones fill the cores in the end.
+    priority: 50
     conda:
         "../envs/conda.yaml"
     threads: 1

@@ -1,8 +1,8 @@
 """bitsandbytes through transformers: LLM.int8(), and 4-bit FP4 and NF4 in blocks of 64 weights.
 
-The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too and
-picks its outlier columns over a whole batch, so that its scores depend on the evaluation's batch, and casts
-activations to float16; FP4 and NF4 quantize weights only. The output head is skipped. transformers imports bitsandbytes when a model is loaded.
+The authors' released "4-bit" is this FP4 and their "8-bit" this int8. int8 quantizes the activations too, casts them to
+float16, and picks its outlier columns over a whole batch, so that its scores depend on the evaluation's batch; FP4 and
+NF4 quantize weights only. The output head is skipped. transformers imports bitsandbytes when a model is loaded.
 """
 
 import logging
