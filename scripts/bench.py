@@ -159,7 +159,6 @@ def main() -> None:
         [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
     )
     model = models.build_base(base["architecture"], base["seed"], tokenizer).eval()
-    bench_steps(model, tokenizer, corpus, study["methods"])
     bench_generation(
         model,
         tokenizer,
@@ -167,6 +166,7 @@ def main() -> None:
         study["metrics"]["knowmem_forget"]["max_new_tokens"],
         study["evaluation"]["batch_size"],
     )
+    bench_steps(model, tokenizer, corpus, study["methods"])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ where an answer ends is the metrics'. Every example has a random generator of it
 depend on the batch.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -80,13 +82,52 @@ def _prefix_cache(model, ids: Sequence[int]):
     return model(input_ids=torch.tensor([ids], device=model.device), use_cache=True).past_key_values
 
 
-def _expanded(prefix, rows: int):
-    """A copy of the prefix cache for a batch of `rows`."""
-    import copy
+@cache
+def _roomy_layer():
+    """A key-value cache layer with room for what is to come (defined here, since importing transformers takes seconds).
 
-    cache = copy.deepcopy(prefix)
-    cache.batch_repeat_interleave(rows)
-    return cache
+    transformers' own layer copies all keys and values for every new token, which for a batch behind a long few-shot
+    prompt costs more than the model.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        def __init__(self, layer: DynamicLayer, rows: int, room: int):
+            super().__init__()
+            self.lazy_initialization(layer.keys, layer.values)
+            self.buffers = [self._grown(states, rows, room) for states in (layer.keys, layer.values)]
+            self._show(layer.keys.shape[-2])
+
+        @staticmethod
+        def _grown(states: torch.Tensor, rows: int, room: int) -> torch.Tensor:
+            _, heads, length, width = states.shape  # (1, H, T, D) -> (rows, H, T + room, D)
+            grown = states.new_empty(rows, heads, length + room, width)
+            grown[:, :, :length] = states
+            return grown
+
+        def _show(self, length: int) -> None:
+            self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
+
+        def update(self, key_states, value_states, *args, **kwargs):
+            start, end = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+            for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+                buffer[:, :, start:end] = states
+            self._show(end)
+            return self.keys, self.values
+
+    return DynamicLayer, RoomyLayer
+
+
+def _expanded(prefix, rows: int, room: int):
+    """The prefix cache for a batch of `rows`, with room for `room` more tokens."""
+    plain, roomy = _roomy_layer()
+    expanded = copy.deepcopy(prefix)
+    for number, layer in enumerate(expanded.layers):
+        if type(layer) is plain:
+            expanded.layers[number] = roomy(layer, rows, room)
+        else:  # sliding windows keep their own way of forgetting
+            layer.batch_repeat_interleave(rows)
+    return expanded
 
 
 def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators) -> list[str]:
@@ -98,7 +139,7 @@ def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sam
         [[1] * shared + [0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )  # (B, shared + width)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]  # (B, width)
-    cache = _expanded(prefix, len(rows)) if prefix is not None else None
+    past = _expanded(prefix, len(rows), width + max_new_tokens) if prefix is not None else None
     finished = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     generated: list[torch.Tensor] = []
     for step in range(max_new_tokens):
@@ -106,11 +147,11 @@ def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sam
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
+            past_key_values=past,
             use_cache=True,
             logits_to_keep=1,
         )
-        cache = output.past_key_values
+        past = output.past_key_values
         logits = output.logits[:, -1].float()  # (B, V)
         if not torch.isfinite(logits).all():
             raise RelapseError(f"non-finite logits while generating (token {step + 1}): the model is broken")
