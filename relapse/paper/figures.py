@@ -162,7 +162,9 @@ def _levels(axes: plt.Axes, outer: plt.Axes, retrain: dict[str, Retained] | None
     if retrain:
         level = retrain["full"].value
         axes.axhline(level, color=QUIET, linewidth=1.0, linestyle=(0, (4, 2.5)), zorder=1)
-        axes.text(0.004, level, "retrain", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8, color=QUIET)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+        where = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": paper, "zorder": 6}
+        axes.text(0.004, level + 1.5, "retrain", fontsize=8, color=QUIET, **where)
 
 
 def _values(axes: plt.Axes, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
