@@ -8,6 +8,7 @@ The configuration is checked against this package, so no module here imports tra
 """
 
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ TOKENIZER_FILES = (
 )
 
 
-class Backend:
+class Backend(ABC):
     """What a quantizer backend gives.
 
     `name` is what `backend:` says in the config, `options` the JSON-Schema properties of its own keys (a key
@@ -42,12 +43,12 @@ class Backend:
     options: dict[str, dict[str, Any]]
     examples: tuple[dict[str, Any], ...]
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:  # noqa: B027: most fit any
         """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes."""
 
+    @abstractmethod
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one."""
-        raise NotImplementedError
 
     def save(self, model_dir: str | Path, settings: dict[str, Any], out_dir: str | Path) -> None:
         """Write the quantized model with its tokenizer, computing in float32.
