@@ -43,8 +43,8 @@ class Backend(ABC):
     options: dict[str, dict[str, Any]]
     examples: tuple[dict[str, Any], ...]
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:  # noqa: B027: most fit any
-        """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes."""
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:  # noqa: B027
+        """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes; most can."""
 
     @abstractmethod
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
