@@ -11,10 +11,17 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 def snapshot(repository: str, revision: str) -> Path:
     """Folder of the Hub snapshot, downloaded if need be. Raises RelapseError saying what to do."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(MODEL_FILES)))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(MODEL_FILES),
+                local_files_only=constants.HF_HUB_OFFLINE,  # then what lies in the cache is all there is
+            )
+        )
     except Exception as error:  # gated, offline, unknown repository or revision: the user must see which
         raise RelapseError(
             f"cannot download {repository} at revision {revision}: {error}\nCheck id and revision; for a gated model "
