@@ -20,9 +20,10 @@ CONFIG = {
 
 def render(path: Path, config: dict) -> str:
     """HTML of a caption. An undefined name or bad reStructuredText is an error."""
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
-        path.read_text(encoding="utf-8")
-    )
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # Snakemake's
+    template = environment.from_string(path.read_text(encoding="utf-8"))
     text = template.render(snakemake=SimpleNamespace(config=config))
     settings = {"halt_level": 2, "report_level": 2}
     return docutils.core.publish_parts(text, writer="html", settings_overrides=settings)["html_body"]
