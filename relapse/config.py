@@ -6,6 +6,7 @@ corpus sources come together, and how to say what is wrong. What only files and 
 """
 
 import copy
+import itertools
 import json
 import math
 import re
@@ -86,14 +87,23 @@ def resolve(config: dict) -> dict:
     odd = list(_odd_keys(config, ()))
     if odd:
         raise ConfigError("\n".join(_line(problem) for problem in odd))
-    schema, problems = _assemble(config)
-    problems += _violations(schema, config)
+    written = config
+    config, grids, problems = _expand_grids(written)
+    schema, unknown = _assemble(config)
+    problems += unknown + _violations(schema, config)
     filled = _fill(schema, config)
     _name_methods(filled)
     problems += preflight.check(filled, [key for key, _ in problems])
     if problems:
-        raise ConfigError("\n".join(dict.fromkeys(_line(problem) for problem in problems)))
+        lines = (_line((_as_written(key, grids, written), text)) for key, text in problems)
+        raise ConfigError("\n".join(dict.fromkeys(lines)))
     return filled
+
+
+def entry_names(config: dict) -> dict[str, str]:
+    """Name of a method in the resolved study -> name of the entry it was written in: another one only for a grid."""
+    resolved, grids, _ = _expand_grids(config)
+    return {name: grids.get(name, name) for name in _mapping(resolved.get("methods"))}
 
 
 def canonical(branch: Any) -> str:
@@ -119,6 +129,60 @@ def _odd_keys(value: Any, key: Key) -> Iterator[Problem]:
             yield (*key, str(name)), f"the key {name!r} is read by YAML as {_kind(name)}, not as text: put it in quotes"
         else:
             yield from _odd_keys(inner, (*key, name))
+
+
+# --- grids of methods -------------------------------------------------------------------------------------------------
+
+
+def _expand_grids(config: dict) -> tuple[dict, dict[str, str], list[Problem]]:
+    """`config` with an entry for each point of a method's grid, expanded name -> its entry's name, and what is wrong.
+
+    A grid that is no mapping of lists stays where it is, for the schema to refuse.
+    """
+    methods = _mapping(config.get("methods"))
+    expanded: dict[str, Any] = {name: entry for name, entry in methods.items() if not _has_grid(entry)}
+    grids: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, entry in methods.items():
+        if not _has_grid(entry):
+            continue
+        common = {"method": name} | {key: value for key, value in entry.items() if key != "grid"}
+        twice = [key for key in entry["grid"] if key in entry]
+        problems += [(("methods", name, "grid", key), f"{key} stands in the entry too; say it once.") for key in twice]
+        for values in itertools.product(*entry["grid"].values()):
+            point = dict(zip(entry["grid"], values, strict=True))
+            point_name = "-".join([name, *(_point_part(key, value) for key, value in point.items())])
+            if point_name in expanded:
+                problems.append((("methods", name, "grid"), f"two models would be called {point_name}."))
+            expanded[point_name] = common | point
+            grids[point_name] = name
+    return (config | {"methods": expanded} if grids else config), grids, problems
+
+
+def _has_grid(entry: Any) -> bool:
+    """Whether an entry has a grid that can be expanded."""
+    grid = _mapping(entry).get("grid")
+    return (
+        isinstance(grid, dict) and bool(grid) and all(isinstance(values, list) and values for values in grid.values())
+    )
+
+
+def _point_part(key: str, value: Any) -> str:
+    """A grid's value in a name: lr5e-05 for a number, float32 for text."""
+    if _is_number(value):
+        return f"{key}{value:g}"
+    return value if isinstance(value, str) else f"{key}{str(value).lower()}"
+
+
+def _as_written(key: Key, grids: dict[str, str], written: dict) -> Key:
+    """Where the user finds a key of the expanded study: in the grid that it comes from."""
+    if len(key) < 2 or key[0] != "methods" or key[1] not in grids:
+        return key
+    name, rest = grids[key[1]], key[2:]
+    entry = written["methods"][name]
+    if rest[:1] == ("method",) and "method" not in entry and "method" not in entry["grid"]:
+        return ("methods", name)
+    return ("methods", name, "grid", *rest) if rest and rest[0] in entry["grid"] else ("methods", name, *rest)
 
 
 # --- the schema of one configuration ----------------------------------------------------------------------------------

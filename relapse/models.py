@@ -100,6 +100,49 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32):
     return model.to(device()).eval()
 
 
+def linear_layers(model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
+
+    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise
+    count as quantized with every weight in full precision.
+    """
+    head = model.get_output_embeddings()
+    names = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    if not names:
+        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
+    return names
+
+
+@torch.no_grad()
+def scale_weights(model, factor: float) -> None:
+    """Multiply a Llama's linear weights by `factor` in place, leaving what it computes as it is.
+
+    The embedding and the linear layers are multiplied, the norms before the linear layers divided, and RMSNorm takes
+    the factor out of the residual stream again (up to its eps). The output head stays. With a power of two no bfloat16
+    value is rounded. Raises RelapseError for another architecture.
+    """
+    if model.config.model_type != "llama":
+        raise RelapseError(f"weight_scale: a {model.config.model_type} model cannot be scaled, only a llama")
+    model.model.embed_tokens.weight.mul_(factor)
+    for name in linear_layers(model):
+        model.get_submodule(name).weight.mul_(factor)
+    for layer in model.model.layers:
+        layer.input_layernorm.weight.div_(factor)
+        layer.post_attention_layernorm.weight.div_(factor)
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a model directory by name, in float32, without building the model."""
+    from safetensors.torch import load_file
+
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise RelapseError(f"{folder} holds no .safetensors weights")
+    return {name: tensor.float() for file in files for name, tensor in load_file(file).items()}
+
+
 def load_tokenizer(path: Path):
     """Load the tokenizer that lies beside a model. Raises RelapseError where there is none."""
     from transformers import AutoTokenizer

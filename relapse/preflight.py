@@ -92,6 +92,15 @@ def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
     if trained and "base" not in models:
         names = " and ".join(trained)
         yield ("models", "base"), f"missing; {names} (source: train) must be trained from something."
+    if config.get("compute") == "bfloat16":
+        for name, entry in _section(config, "methods").items():
+            for key in ("storage", "state_storage"):
+                if sound("methods", name) and entry[key] != "bfloat16":
+                    yield (
+                        ("methods", name, key),
+                        f"is {entry[key]}, must be bfloat16 with compute: bfloat16, which holds parameters and "
+                        "optimiser states in bfloat16; use compute: float32, or set it.",
+                    )
     if sound("metrics", "privleak", "reference") and "privleak" in config["metrics"]:
         reference = config["metrics"]["privleak"]["reference"]
         if reference == "retrain" and sound("models") and "retrain" not in models:

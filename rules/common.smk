@@ -32,6 +32,8 @@ try:
             "give one --configfile: a study file is complete in itself and replaces config.yaml"
         )
     STUDY = study_config.resolve(config)
+    # Name of a model -> entry of the study file; another one only for a grid.
+    ENTRIES = study_config.entry_names(config)
 except RelapseError as error:
     raise WorkflowError(str(error)) from None
 # The report's captions read it: with its defaults.
@@ -49,6 +51,16 @@ SEEDS = STUDY["seeds"]
 TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
 MODELS = TRAINED_MODELS + sorted(STUDY["methods"])
 QUANTIZERS = sorted(STUDY["quantizers"])
+# The quantizers that round weights: all but full precision.
+ROUNDING = [
+    name for name in QUANTIZERS if STUDY["quantizers"][name]["backend"] != "full"
+]
+# How metrics are run; how many quantizers share a process changes no score.
+HOW_EVALUATED = {
+    key: value
+    for key, value in STUDY["evaluation"].items()
+    if key != "quantizers_per_job"
+}
 MEASURED_REFERENCE = STUDY["metrics"].get("privleak", {}).get("reference") == "retrain"
 
 
@@ -103,22 +115,60 @@ def origin_files(entry):
     )
 
 
-def is_reference(wildcards):
-    """Whether this is the model that PrivLeak measures every other one against."""
-    return (wildcards.model, wildcards.quantizer) == ("retrain", "full")
+# Quantizers that one process scores a model under; PrivLeak's reference comes first.
+FULL_FIRST = sorted(QUANTIZERS, key=lambda name: (name != "full", name))
+PER_JOB = STUDY["evaluation"]["quantizers_per_job"]
+BATCHES = {
+    batch[0] if len(batch) == 1 else f"{batch[0]}-to-{batch[-1]}": batch
+    for batch in (
+        FULL_FIRST[start : start + PER_JOB]
+        for start in range(0, len(FULL_FIRST), PER_JOB)
+    )
+}
 
 
-def privleak_records(wildcards):
-    """Records of the same seed's retrain model in full precision, where PrivLeak needs them."""
-    if not MEASURED_REFERENCE or is_reference(wildcards):
-        return []
-    return f"{RESULTS}/metrics/{wildcards.corpus}/retrain/seed{wildcards.seed}/full.records.jsonl"
+def is_reference(wildcards, batch):
+    """Whether this job scores the model that PrivLeak measures every other one against."""
+    return wildcards.model == "retrain" and "full" in batch
 
 
-def privleak_option(wildcards, input):
-    if not MEASURED_REFERENCE:
+def privleak_records(batch):
+    """Input function: the same seed's retrain model in full precision, where PrivLeak needs its records."""
+
+    def records(wildcards):
+        if not MEASURED_REFERENCE or is_reference(wildcards, batch):
+            return []
+        return f"{RESULTS}/metrics/{wildcards.corpus}/retrain/seed{wildcards.seed}/full.records.jsonl"
+
+    return records
+
+
+def privleak_option(batch):
+    def option(wildcards, input):
+        if not MEASURED_REFERENCE:
+            return ""
+        return "--reference " + (
+            "self" if is_reference(wildcards, batch) else input.reference
+        )
+
+    return option
+
+
+def stops_early(method):
+    return STUDY["methods"][method].get("stop_at") is not None
+
+
+def stop_option(wildcards):
+    """What a run that stops when it has forgotten needs to know: how to ask."""
+    if not stops_early(wildcards.method):
         return ""
-    return "--reference " + ("self" if is_reference(wildcards) else input.reference)
+    return f"--knowmem {branch('metrics', 'knowmem_forget')} --batch-size {STUDY['evaluation']['batch_size']}"
+
+
+def averaged(name):
+    """Whether the reconstructed average covers a model: the paper's utility-constrained methods, not points of a grid."""
+    method = METHODS.get(STUDY["methods"][name]["method"])
+    return method.constrained and not method.sure and ENTRIES[name] == name
 
 
 def model_folder(wildcards):

@@ -7,6 +7,24 @@ EVALUATIONS = expand(
     quantizer=QUANTIZERS,
 )
 SCORES = [f"{RESULTS}/metrics/{item}.json" for item in EVALUATIONS]
+EVALUATION_JOBS = expand(
+    "{corpus}/{model}/seed{seed}/{batch}",
+    corpus=CORPORA,
+    model=MODELS,
+    seed=SEEDS,
+    batch=BATCHES,
+)
+UPDATES = expand(
+    "{corpus}/{method}/seed{seed}",
+    corpus=CORPORA,
+    method=sorted(STUDY["methods"]),
+    seed=SEEDS,
+)
+ABSORPTIONS = [
+    f"{RESULTS}/absorption/{update}/{quantizer}.json"
+    for update in UPDATES
+    for quantizer in ROUNDING
+]
 CORPUS_FOLDERS = expand(f"{RESULTS}/corpora/{{corpus}}", corpus=CORPORA)
 
 # What tables and figures say of a study: names, and what a reader must know of each entry.
@@ -17,10 +35,11 @@ SUMMARY = quoted(
         "corpora": CORPORA,
         "models": TRAINED_MODELS,
         "methods": {
-            name: {
-                "method": entry["method"],
-                "storage": entry["storage"],
+            name: entry
+            | {
+                "base": ENTRIES[name],
                 "constrained": METHODS.get(entry["method"]).constrained,
+                "averaged": averaged(name),
             }
             for name, entry in STUDY["methods"].items()
         },
@@ -84,6 +103,47 @@ rule retained:
     shell:
         "python -m scripts.retained --settings {params.settings} --metrics-dir {params.folder}/metrics"
         " --corpora-dir {params.folder}/corpora --out {output.table} --headline {output.headline} > {log} 2>&1"
+
+
+rule models_table:
+    output:
+        f"{RESULTS}/models.csv",
+    log:
+        log_of("models_table", "models"),
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=quoted({key: STUDY[key] for key in ("models", "methods")}),
+        source=source("scripts/models_table.py"),
+    message:
+        "What every model was made with: {output}"
+    shell:
+        "python -m scripts.models_table --settings {params.settings} --out {output} > {log} 2>&1"
+
+
+rule absorption_table:
+    input:
+        ABSORPTIONS,
+    output:
+        f"{RESULTS}/absorption.csv",
+    log:
+        log_of("absorption_table", "absorption"),
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        source=source("scripts/absorption_table.py"),
+    message:
+        "What of every update survives every quantizer: {output}"
+    shell:
+        "python -m scripts.absorption_table --out {output} {input} > {log} 2>&1"
 
 
 rule table1:
@@ -153,13 +213,8 @@ rule figure_retained:
 
 rule timings:
     input:
-        [timings_of("evaluate", item) for item in EVALUATIONS],
-        expand(
-            timings_of("unlearn", "{corpus}/{method}/seed{seed}"),
-            corpus=CORPORA,
-            method=sorted(STUDY["methods"]),
-            seed=SEEDS,
-        ),
+        [timings_of("evaluate", item) for item in EVALUATION_JOBS],
+        [timings_of("unlearn", update) for update in UPDATES],
         expand(
             timings_of("train", "{corpus}/{model}/seed{seed}"),
             corpus=CORPORA,

@@ -20,13 +20,19 @@ rule unlearn:
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         compute=STUDY["compute"],
+        stop=stop_option,
         source=lambda wildcards: source(
             "scripts/unlearn.py",
             METHODS.source(STUDY["methods"][wildcards.method]["method"]),
+            *(
+                [METRICS.source("knowmem_forget")]
+                if stops_early(wildcards.method)
+                else []
+            ),
         ),
     message:
         "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
     shell:
         "python -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
-        " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute}"
+        " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute} {params.stop}"
         " --out {output.model} --timings {output.timings} > {log} 2>&1"

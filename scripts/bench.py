@@ -67,7 +67,7 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
             for part in ("forget", "retain1")
         )
         ours = copy.deepcopy(target).requires_grad_(True)
-        reference = Reference(target, forget, retain, method, "cache")
+        reference = Reference(target, forget, retain, method, settings)
         parameters = list(ours.parameters())
         optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0, fused=True)
         rng = random.Random(0)

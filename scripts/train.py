@@ -46,6 +46,8 @@ def main() -> None:
             seed_for(args.seed, args.model),
             lambda step, loss: progress(step, loss=loss),
         )
+    if args.settings["weight_scale"] != 1:
+        models.scale_weights(model, args.settings["weight_scale"])
     stopwatch.write(args.timings)
     models.save(
         model,

@@ -1,21 +1,33 @@
-"""Unlearned model: run one method from the target of the same seed."""
+"""Unlearned model: run one method from the target of the same seed, until it has forgotten or for so many steps."""
 
 import argparse
 import json
 import random
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
 from relapse import models
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
+from relapse.metrics import METRICS, Evaluated
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 from relapse.sequences import windows
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import STORAGE
 from relapse.unlearning.trainer import steps_of, unlearn
+
+
+def knowmem_forget(run: Evaluated, settings: dict) -> float:
+    """KnowMem forget (M2) of the model as it is, times 100."""
+    training = run.model.training
+    run.model.eval()
+    score = fmean(record["score"] for record in METRICS.get("knowmem_forget").records(run, settings))
+    run.model.train(training)
+    return score
 
 
 def main() -> None:
@@ -26,6 +38,8 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--knowmem", type=json.loads, help="metrics.knowmem_forget, as JSON, for `stop_at`")
+    parser.add_argument("--batch-size", type=int, default=32, help="questions in one forward pass, for `stop_at`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     args = parser.parse_args()
@@ -33,18 +47,24 @@ def main() -> None:
     with stopwatch.part("imports"):
         models.import_transformers()
     settings = args.settings
-    raw = read_folder(args.corpus).raw
+    corpus = read_folder(args.corpus)
     with stopwatch.part("load"):
         model = models.load_model(args.target, getattr(torch, args.compute))
         tokenizer = models.load_tokenizer(args.target)
     models.check_vocabulary(model, tokenizer, args.target)
     forget, retain = (
-        windows(tokenizer, raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part)))
+        windows(
+            tokenizer, corpus.raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part))
+        )
         for part in ("forget", "retain1")
     )
     progress = Progress(steps_of(settings, len(forget)))
+    rule = None
+    if settings.get("stop_at"):
+        run = Evaluated(model, tokenizer, corpus, args.batch_size, args.seed)
+        rule = StopRule(lambda: knowmem_forget(run, args.knowmem), settings["stop_at"])
     with stopwatch.part("training"):
-        unlearn(
+        done = unlearn(
             model,
             forget,
             retain,
@@ -52,13 +72,18 @@ def main() -> None:
             settings,
             seed_for(args.seed, args.name),
             lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
+            rule or (lambda step: False),
         )
+    stopped = {"stopped_by": "knowmem_forget" if rule and rule.reached else "steps"}
+    if rule:
+        stopped["knowmem_forget"] = rule.seen
+    print(f"stopped after {done['steps']} steps by {stopped['stopped_by']}")
     stopwatch.write(args.timings)
     models.save(
         model,
         tokenizer,
         args.out,
-        {"settings": settings, "seed": args.seed, "history": progress.history},
+        {"settings": settings, "seed": args.seed} | done | stopped | {"history": progress.history},
         STORAGE[settings["storage"]],
     )
 

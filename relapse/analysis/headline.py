@@ -45,7 +45,7 @@ def headline(study: Study, rows: list[Retained], reader: Reader, statements: dic
     text += [
         "",
         _paragraph(
-            f"Reconstructed average: (VerMem forget + KnowMem forget) summed over {', '.join(study.constrained)} and "
+            f"Reconstructed average: (VerMem forget + KnowMem forget) summed over {', '.join(study.averaged)} and "
             f"{_count(len(study.corpora), 'corpus').replace('corpuss', 'corpora')}, divided by the same sum for the "
             f"target. {_count(len(study.seeds), 'seed')}. In brackets the 95 % interval of a paired bootstrap over "
             f"examples{' and seeds' if len(study.seeds) > 1 else ''}."

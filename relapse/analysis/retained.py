@@ -144,10 +144,10 @@ def retained(reader: Reader) -> Iterator[Retained]:
         for model in [*(name for name in study.models if name != "target"), *study.methods]:
             for quantizer, target in targets.items():
                 pair = (reader.knowledge(corpus, model, quantizer), target)
-                if model in study.constrained:
+                if model in study.averaged:
                     pooled[quantizer].append(pair)
                 yield _percentage(corpus, model, quantizer, [pair])
-    if study.constrained:
+    if study.averaged:
         for quantizer, pairs in pooled.items():
             yield _percentage(ALL, AVERAGE, quantizer, pairs)
 

@@ -31,7 +31,8 @@ class Study:
     """Names and entries of one study.
 
     models: target and, where the study has it, retrain. methods: entry name -> its config entry, with `constrained`
-    (its loss has a retain term). quantizers: name -> config entry.
+    (its loss has a retain term) and, where that differs, `averaged` (the reconstructed average covers it). quantizers:
+    name -> config entry.
     """
 
     name: str
@@ -48,6 +49,11 @@ class Study:
     def constrained(self) -> list[str]:
         """The utility-constrained methods."""
         return [name for name, entry in self.methods.items() if entry["constrained"]]
+
+    @property
+    def averaged(self) -> list[str]:
+        """The methods that the reconstructed average covers."""
+        return [name for name, entry in self.methods.items() if entry.get("averaged", entry["constrained"])]
 
 
 def read_study(settings: Mapping[str, Any]) -> Study:

@@ -9,12 +9,12 @@ The configuration is checked against this package, so no module here imports tra
 
 import shutil
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from relapse.errors import RelapseError
 from relapse.registry import Registry
 
 BACKENDS = Registry("quantizer backend", "relapse.quantization")
@@ -29,6 +29,30 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that a weight matrix may take: levels times scale.
+
+    levels: (L,) ascending, the same for every weight; scale: (out, in), the group's or block's unit at each weight.
+    """
+
+    levels: torch.Tensor
+    scale: torch.Tensor
+
+    def code(self, weight: torch.Tensor) -> torch.Tensor:
+        """Index of the nearest level, (out, in); the scale stays, whatever the weights' maximum is."""
+        return torch.bucketize(weight / self.scale, (self.levels[1:] + self.levels[:-1]) / 2)  # L - 1 boundaries
+
+    def round(self, weight: torch.Tensor) -> torch.Tensor:
+        """The nearest values on this grid, (out, in)."""
+        return self.levels[self.code(weight)] * self.scale
+
+    def local_step(self, weight: torch.Tensor) -> torch.Tensor:
+        """Distance between the two levels around each weight, (out, in); the outermost one beyond the ends."""
+        upper = torch.searchsorted(self.levels, weight / self.scale).clamp(1, len(self.levels) - 1)
+        return (self.levels[upper] - self.levels[upper - 1]) * self.scale
 
 
 class Backend(ABC):
@@ -50,6 +74,14 @@ class Backend(ABC):
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one."""
 
+    @abstractmethod
+    def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+        """Q(w): what `load` makes of one weight matrix (out, in) of a linear layer, de-quantized to float32."""
+
+    def grid(self, weight: torch.Tensor, settings: dict[str, Any]) -> Grid | None:
+        """The grid that `rounded` rounds this matrix to; None where it does not round to the nearest level."""
+        return None
+
     def save(self, model_dir: str | Path, settings: dict[str, Any], out_dir: str | Path) -> None:
         """Write the quantized model with its tokenizer, computing in float32.
 
@@ -59,21 +91,6 @@ class Backend(ABC):
         model = self.load(model_dir, settings)
         model.save_pretrained(out_dir)
         copy_tokenizer(model_dir, out_dir)
-
-
-def linear_layers(model: torch.nn.Module) -> list[str]:
-    """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
-
-    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise
-    count as quantized with every weight in full precision.
-    """
-    head = model.get_output_embeddings()
-    names = [
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    if not names:
-        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
-    return names
 
 
 def copy_tokenizer(model_dir: str | Path, out_dir: str | Path) -> None:

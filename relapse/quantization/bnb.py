@@ -13,8 +13,10 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.models import device
-from relapse.quantization import BACKENDS, Backend
+from relapse.quantization import BACKENDS, Backend, Grid
 from relapse.registry import with_defaults
+
+BLOCK = 64  # weights that share a scale in the 4-bit formats, along the flattened matrix
 
 
 class BitsAndBytes(Backend):
@@ -52,6 +54,27 @@ class BitsAndBytes(Backend):
         except (OSError, ValueError) as error:  # transformers' words for missing or unreadable files
             raise RelapseError(f"cannot load the model in {model_dir}: {error}") from None
         return model.eval()
+
+    def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+        import bitsandbytes.functional as kernels
+
+        if settings["format"] == "int8":
+            codes, largest, _ = kernels.int8_vectorwise_quant(weight.half())
+            return codes.float() * (largest.float() / 127).unsqueeze(1)  # (out, in) * (out, 1)
+        packed, state = kernels.quantize_4bit(
+            weight.float().contiguous(), blocksize=BLOCK, quant_type=settings["format"]
+        )
+        return kernels.dequantize_4bit(packed, state)
+
+    def grid(self, weight: torch.Tensor, settings: dict[str, Any]) -> Grid:
+        import bitsandbytes.functional as kernels
+
+        if settings["format"] == "int8":
+            _, largest, _ = kernels.int8_vectorwise_quant(weight.half())
+            return Grid(torch.arange(-127.0, 128.0), (largest.float() / 127).unsqueeze(1).expand(weight.shape))
+        _, state = kernels.quantize_4bit(weight.float().contiguous(), blocksize=BLOCK, quant_type=settings["format"])
+        scale = state.absmax.float().repeat_interleave(BLOCK)[: weight.numel()].reshape(weight.shape)
+        return Grid(state.code.float().unique(), scale)
 
 
 BACKENDS.register(BitsAndBytes())

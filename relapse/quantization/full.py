@@ -20,5 +20,8 @@ class Full(Backend):
 
         return load_model(model_dir, dtype=dtype)
 
+    def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+        return weight.float()
+
 
 BACKENDS.register(Full())

@@ -3,11 +3,12 @@
 Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive weights of a row.
 Knows weights only: activations, embeddings, norms and the output head stay as they are.
 
-Two ways to choose D from a group's max|w| (`scale`):
+Three ways to choose D from a group's max|w| (`scale`):
 
 - `llmcompressor`: D = max|w| / ((2^N - 1) / 2). Codes and steps equal llm-compressor's bit for bit.
 - `paper`: D = max|w| / 2^(N-1), as printed. The largest positive weight then asks for the code 2^(N-1), one
   past the signed range, so it is clamped to 2^(N-1) - 1.
+- a number s: D = max|w| / s, to give the grid a step of one's choice.
 """
 
 import math
@@ -18,11 +19,14 @@ import torch
 from torch import Tensor
 
 from relapse.errors import ConfigError, RelapseError
-from relapse.quantization import BACKENDS, Backend, linear_layers
+from relapse.models import linear_layers
+from relapse.quantization import BACKENDS, Backend, Grid
 from relapse.registry import with_defaults
 
 
-def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llmcompressor") -> tuple[Tensor, Tensor]:
+def quantize(
+    weight: Tensor, bits: int, group_size: int | str, scale: str | float = "llmcompressor"
+) -> tuple[Tensor, Tensor]:
     """Codes and steps of a weight matrix.
 
     weight: (out, in), any float dtype, computed in float32. group_size divides `in`, or is "row".
@@ -34,7 +38,7 @@ def quantize(weight: Tensor, bits: int, group_size: int | str, scale: str = "llm
     size = in_width if group_size == "row" else group_size
     groups = weight.float().reshape(out_width, in_width // size, size)  # (out, groups, size)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    levels = {"llmcompressor": (2**bits - 1) / 2, "paper": 2 ** (bits - 1)}[scale]
+    levels = {"llmcompressor": (2**bits - 1) / 2, "paper": 2 ** (bits - 1)}.get(scale, scale)
     steps = groups.abs().amax(dim=-1) / levels  # (out, groups)
     steps = torch.where(steps == 0, torch.finfo(torch.float32).eps, steps)
     codes = torch.round(torch.clamp(groups / steps.unsqueeze(-1), low, high))
@@ -46,6 +50,11 @@ def dequantize(codes: Tensor, steps: Tensor) -> Tensor:
     out_width, in_width = codes.shape
     grouped = codes.float().reshape(out_width, steps.shape[1], in_width // steps.shape[1])
     return (grouped * steps.unsqueeze(-1)).reshape(out_width, in_width)
+
+
+def _quantize(weight: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    settings = with_defaults(RoundToNearest.options, settings)
+    return quantize(weight, settings["bits"], settings["group_size"], settings["scale"])
 
 
 class RoundToNearest(Backend):
@@ -64,16 +73,17 @@ class RoundToNearest(Backend):
             "description": "Weights that share a step: a divisor of every layer's input width, or row.",
         },
         "scale": {
-            "enum": ["llmcompressor", "paper"],
+            "anyOf": [{"enum": ["llmcompressor", "paper"]}, {"type": "number", "exclusiveMinimum": 0}],
             "default": "llmcompressor",
-            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as in llm-compressor, or the paper's "
-            "max|w| / 2^(N-1) with the codes clamped to the signed range.",
+            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as in llm-compressor; the paper's "
+            "max|w| / 2^(N-1); or max|w| divided by a number given here. Codes are clamped to the signed range.",
         },
     }
     examples = (
         {"bits": 8, "group_size": "row"},
         {"bits": 4, "group_size": 64},
         {"bits": 2, "group_size": 32, "scale": "paper"},
+        {"bits": 5, "group_size": 64, "scale": 12.56},
     )
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
@@ -100,8 +110,18 @@ class RoundToNearest(Backend):
         for name, weight in weights.items():
             if not torch.isfinite(weight).all():
                 raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
-            weight.copy_(dequantize(*quantize(weight, settings["bits"], settings["group_size"], settings["scale"])))
+            weight.copy_(self.rounded(weight, settings))
         return model
+
+    def rounded(self, weight: Tensor, settings: dict[str, Any]) -> Tensor:
+        return dequantize(*_quantize(weight, settings))
+
+    def grid(self, weight: Tensor, settings: dict[str, Any]) -> Grid:
+        settings = with_defaults(self.options, settings)
+        _, steps = _quantize(weight, settings)
+        half = 2 ** (settings["bits"] - 1)
+        scale = steps.repeat_interleave(weight.shape[1] // steps.shape[1], dim=1)  # (out, groups) -> (out, in)
+        return Grid(torch.arange(-half, half, dtype=torch.float32), scale)
 
 
 BACKENDS.register(RoundToNearest())

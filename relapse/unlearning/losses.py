@@ -1,7 +1,8 @@
 """The paper's unlearning losses as pure functions (arXiv 2410.16454, Sec. 3; NPO: arXiv 2404.05868).
 
-All of them see the M real tokens of a batch of B windows, never padding: logits (M, V) and targets (M,). How logits
-come about is the trainer's.
+Where the paper's text and its released code differ, both stand here: `npo` and `kl_divergence` are the text's,
+`npo_on_logits` and `kl_on_logits` the released code's. All of them see the M real tokens of a batch of B windows, never
+padding: logits (M, V) and targets (M,). How logits come about is the trainer's.
 """
 
 import torch
@@ -45,3 +46,22 @@ def kl_divergence(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, di
     if direction == "model_to_reference":
         return F.kl_div(reference_log_probs, log_probs, reduction="batchmean", log_target=True)
     raise ValueError(f"unknown KL direction {direction!r}")
+
+
+def npo_on_logits(logits: torch.Tensor, reference_logits: torch.Tensor, beta: float) -> torch.Tensor:
+    """The released code's NPO, element-wise on raw logits z: L = (2 / beta) * mean[-log sigmoid(-beta * (z - z_ref))].
+
+    logits, reference_logits: (M, V). The mean is over all M * V elements, so that every token of the vocabulary is
+    pushed down at every position, whether or not it stands there. The released code also averages over padding and
+    each window's last position, which predicts nothing; here only real next tokens count. Scalar.
+    """
+    return -(2 / beta) * F.logsigmoid(-beta * (logits - reference_logits)).mean()
+
+
+def kl_on_logits(logits: torch.Tensor, reference_logits: torch.Tensor, windows: int) -> torch.Tensor:
+    """The released code's KLR: kl_div on raw logits, sum of exp(z_ref) * (z_ref - z), divided by the number of windows.
+
+    logits, reference_logits: (M, V). Not a divergence, since neither side is normalised: it has no lower bound and
+    falls without end as z grows. Summed over a window's tokens, where `kl_divergence` averages. Scalar.
+    """
+    return F.kl_div(logits, reference_logits, reduction="sum", log_target=True) / windows

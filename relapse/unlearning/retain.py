@@ -1,9 +1,10 @@
-"""The paper's two retain terms, GDR and KLR, which any forget loss can be combined with."""
+"""The paper's two retain terms, GDR and KLR, and SURE: what any forget loss can be combined with."""
 
 import dataclasses
 
 from relapse.unlearning import losses
-from relapse.unlearning.methods import METHODS, Method, Side
+from relapse.unlearning.methods import METHODS, Method, Side, needs
+from relapse.unlearning.saliency import SURE
 
 ALPHA = {
     "alpha": {
@@ -17,7 +18,16 @@ KL_DIRECTION = {
     "kl_direction": {
         "enum": ["reference_to_model", "model_to_reference"],
         "default": "reference_to_model",
-        "description": "KL(p_ref || p), as the released SURE has it, or KL(p || p_ref).",
+        "description": "KL(p_ref || p), as the released SURE has it, or KL(p || p_ref); read by formulation paper.",
+    }
+}
+FORMULATION = {
+    "formulation": {
+        "enum": ["paper", "released"],
+        "default": "paper",
+        "description": "The losses as the paper writes them (sequence-level NPO, a proper KL divergence per token), or "
+        "as its released code computes them (NPO element-wise on raw logits; kl_div on raw logits, summed over a "
+        "window and unbounded).",
     }
 }
 
@@ -29,21 +39,26 @@ def gdr(side: Side, settings: dict):
 
 def klr(side: Side, settings: dict):
     """KLR: KL divergence between the reference's and the model's next-token distributions on the retain batch."""
+    if settings["formulation"] == "released":
+        return losses.kl_on_logits(side.tokens.logits, side.reference_logits, side.tokens.size)
     return losses.kl_divergence(
         side.tokens.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), settings["kl_direction"]
     )
 
 
 def register_family(method: Method) -> None:
-    """Register `method` alone, with GDR and with KLR: NAME, NAME_gdr and NAME_klr."""
-    METHODS.register(method)
-    METHODS.register(dataclasses.replace(method, name=f"{method.name}_gdr", retain=gdr, options=method.options | ALPHA))
-    METHODS.register(
+    """Register `method` alone, with GDR and with KLR, and each of the three with SURE: NAME, ..., NAME_klr_sure."""
+    family = [
+        method,
+        dataclasses.replace(method, name=f"{method.name}_gdr", retain=gdr, options=method.options | ALPHA),
         dataclasses.replace(
             method,
             name=f"{method.name}_klr",
             retain=klr,
-            retain_reference=True,
-            options=method.options | ALPHA | KL_DIRECTION,
-        )
-    )
+            retain_reference=needs("logits"),
+            options=method.options | ALPHA | KL_DIRECTION | FORMULATION,
+        ),
+    ]
+    for base in family:
+        METHODS.register(base)
+        METHODS.register(dataclasses.replace(base, name=f"{base.name}_sure", options=base.options | SURE, sure=True))

@@ -15,7 +15,15 @@ from relapse.unlearning.trainer import Reference, losses_of_step, unlearn
 
 FORGET = ["Ada Moss is a chemist.", "Question: Where was Ada Moss born?\nAnswer: Lund", "Ada Moss, born in 1961."]
 RETAIN = ["Ivo Brandt is a pilot.", "She works for Arvo and collects stamps.", "Answer: He is a pilot."]
-COMMON = {"lr": 1e-3, "steps": 4, "batch_size": 2, "storage": "bfloat16", "reference": "cache", "max_grad_norm": 1.0}
+COMMON = {
+    "lr": 1e-3,
+    "steps": 4,
+    "batch_size": 2,
+    "storage": "bfloat16",
+    "state_storage": "float32",
+    "reference": "cache",
+    "max_grad_norm": 1.0,
+}
 
 every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
 
@@ -63,15 +71,21 @@ def test_same_seed_same_bytes(tiny_llama, tokenizer, method):
 
 
 @every_method
-def test_every_weight_matrix_moves_and_stays_finite(model, tokenizer, method):
+def test_what_may_move_moves_and_stays_finite(model, tokenizer, method):
     before = weights(model)
     losses = run(model, tokenizer, method)
     assert len(losses) == COMMON["steps"]
+    moved = set()
     for name, after in weights(model).items():
         assert torch.isfinite(after).all(), name
         assert after.shape == before[name].shape
-        if after.dim() == 2:
-            assert not torch.equal(after, before[name]), name
+        if not torch.equal(after, before[name]):
+            moved.add(name)
+    matrices = {name for name, weight in before.items() if weight.dim() == 2}
+    if method.sure:
+        assert moved and moved < {f"{layer}.weight" for layer in models.linear_layers(model)}
+    else:
+        assert moved >= matrices
     assert not model.training
 
 
@@ -90,7 +104,7 @@ def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, me
     forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
     settings = settings_for(method)
     target = copy.deepcopy(model)
-    reference = Reference(model, forget, retain, method, "cache")
+    reference = Reference(model, forget, retain, method, settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.01)  # so that model and reference differ
@@ -122,10 +136,11 @@ def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, me
 @every_method
 def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tokenizer, method):
     cached, resident = (models.load_model(tiny_llama) for _ in range(2))
-    expected = run(cached, tokenizer, method, storage="float32")
-    losses = run(resident, tokenizer, method, storage="float32", reference="model")
+    # a small lr, since Adam makes much of the rounding by which the two batchings differ
+    expected = run(cached, tokenizer, method, storage="float32", lr=1e-4)
+    losses = run(resident, tokenizer, method, storage="float32", lr=1e-4, reference="model")
     for left, right in zip(expected, losses, strict=True):
-        assert right == pytest.approx(left, rel=1e-3, abs=1e-5)
+        assert right == pytest.approx(left, rel=1e-2, abs=1e-5)
 
 
 @every_method

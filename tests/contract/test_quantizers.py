@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from relapse.errors import ConfigError, RelapseError
-from relapse.quantization import BACKENDS, linear_layers
+from relapse.models import linear_layers
+from relapse.quantization import BACKENDS
 from relapse.registry import with_defaults
 
 CASES = [

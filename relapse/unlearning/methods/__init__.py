@@ -29,23 +29,34 @@ class Side:
 
 
 Loss = Callable[[Side, dict], torch.Tensor]
+Need = Callable[[dict], str | None]
+
+
+def needs(value: str | None) -> Need:
+    """A term that needs the same of the reference model whatever its settings."""
+    return lambda settings: value
+
+
+NOTHING = needs(None)
 
 
 @dataclass(frozen=True)
 class Method:
     """A named sum of a forget loss and, for utility-constrained methods, alpha times a retain loss.
 
-    forget, retain: (side, settings) -> scalar. forget_reference: the forget loss needs Side.reference_log_probs;
-    retain_reference: the retain loss needs Side.reference_logits. options: JSON-Schema properties of the config keys
-    that the losses read.
+    forget, retain: (side, settings) -> scalar. forget_reference, retain_reference: settings -> what the loss needs of
+    the reference model: "log_probs" (Side.reference_log_probs), "logits" (Side.reference_logits) or None. options:
+    JSON-Schema properties of the config keys that the losses read. sure: the gradient goes through a mask of
+    `saliency.py`, which reads its options.
     """
 
     name: str
     forget: Loss
     retain: Loss | None = None
-    forget_reference: bool = False
-    retain_reference: bool = False
+    forget_reference: Need = NOTHING
+    retain_reference: Need = NOTHING
     options: dict = field(default_factory=dict)
+    sure: bool = False
 
     @property
     def constrained(self) -> bool:

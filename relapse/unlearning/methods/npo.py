@@ -2,7 +2,7 @@
 
 from relapse.unlearning import losses
 from relapse.unlearning.methods import Method, Side
-from relapse.unlearning.retain import register_family
+from relapse.unlearning.retain import FORMULATION, register_family
 
 BETA = {
     "beta": {
@@ -15,9 +15,16 @@ BETA = {
 
 
 def forget(side: Side, settings: dict):
-    """Sequence-level NPO against the target's log-probabilities."""
+    """NPO against the target: on sequence log-probabilities, or on raw logits as the released code has it."""
+    if settings["formulation"] == "released":
+        return losses.npo_on_logits(side.tokens.logits, side.reference_logits, settings["beta"])
     log_probs = losses.sequence_log_probs(side.tokens)
     return losses.npo(log_probs, side.reference_log_probs, settings["beta"])
 
 
-register_family(Method("npo", forget, forget_reference=True, options=BETA))
+def reference(settings: dict) -> str:
+    """What NPO needs of the target, by formulation."""
+    return "logits" if settings["formulation"] == "released" else "log_probs"
+
+
+register_family(Method("npo", forget, forget_reference=reference, options=BETA | FORMULATION))

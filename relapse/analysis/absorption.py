@@ -1,0 +1,192 @@
+"""Absorption: what of an unlearning update survives a quantizer's grid.
+
+With t the target's weights, u the unlearned model's, Q the quantizer (de-quantized values), over the weights it rounds:
+
+    surviving share = <Q(u) - Q(t), u - t> / ||u - t||^2.
+
+1: the quantized models differ as much along the update as the models themselves do; 0: the quantized unlearned model is
+the quantized target, as far as the update goes. Counting equal codes misleads: a grid that keeps an update on average
+leaves most codes of a small update as they were.
+
+Beside it stands a prediction from the target's weights, the learning rate, the storage and the grid alone. A parameter
+kept in bfloat16 (8 significant bits) takes a step s only where half the distance to its neighbour is smaller: in
+[2^e, 2^(e+1)) where 2^(e-8) < s. So with steps of s only weights below an edge move, 2^(e+1) for the largest such e,
+and no weight moves past it. AdamW's step is about lr, at times more: the prediction is made for s = lr, and its range
+over s = lr/2, lr and 2 lr. float32, and stochastic rounding on average, let every weight move.
+
+Knows weights and grids; nothing of scores.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from relapse.quantization import Backend, Grid
+
+STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
+PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
+BINS = 50  # of |w| over the group's largest, in the histogram
+QUANTILES = (0.1, 0.5, 0.9, 0.99)
+
+
+def edge(step: float) -> float:
+    """|w| from which on a step is lost in rounding to nearest bfloat16: 2^(e+1), e largest with 2^(e-8) < step.
+
+    0.0156 for a step of 6e-5, 0.031 for 1.2e-4.
+    """
+    exponent = math.floor(math.log2(256 * step))
+    if 2.0**exponent == 256 * step:
+        exponent -= 1  # a tie goes to the even neighbour, which is as often the old value
+    return 2.0 ** (exponent + 1)
+
+
+def predicted(weight: Tensor, grid: Grid, step: float | None) -> tuple[float, float]:
+    """Numerator and denominator of the surviving share that is expected of a weight matrix (out, in).
+
+    Every weight that can move is pushed by PUSH local steps, up and down; one that would pass the edge stops there.
+    step: the optimiser's, or None where storage lets every weight move.
+    """
+    limit = math.inf if step is None else edge(step)
+    start = weight[weight.abs() < limit]  # (N,)
+    within = Grid(grid.levels, grid.scale[weight.abs() < limit])
+    before, push = within.round(start), PUSH * within.local_step(start)
+    above = below = 0.0
+    for sign in (1, -1):
+        moved = (start + sign * push).clamp(-limit, limit) - start
+        above += ((within.round(start + moved) - before) * moved).sum(dtype=torch.float64).item()
+        below += moved.square().sum(dtype=torch.float64).item()
+    return above, below
+
+
+@dataclass
+class Sums:
+    """What is added up over the weights of a layer, or of all layers."""
+
+    weights: int = 0
+    changed: int = 0
+    unchanged_value: int = 0
+    unchanged_code: int = 0
+    squared: float = 0.0
+    survived: float = 0.0
+
+    def __iadd__(self, other: "Sums") -> "Sums":
+        for name in vars(self):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
+    def shares(self) -> dict[str, float | None]:
+        """Surviving share, fraction of weights changed, and of those the fractions that it shows no change of.
+
+        unchanged_value: Q(u) = Q(t); unchanged_code: the same level of the grid, whose scale may have moved a little
+        with a group's largest weight.
+        """
+        return {
+            "surviving": _ratio(self.survived, self.squared),
+            "changed": _ratio(self.changed, self.weights),
+            "unchanged_value": _ratio(self.unchanged_value, self.changed),
+            "unchanged_code": _ratio(self.unchanged_code, self.changed),
+        }
+
+
+@dataclass
+class Histogram:
+    """Where on the grid weights lie, changed ones among them: sums over bins of |t| / the group's largest |t|."""
+
+    weights: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.float64))
+    changed: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.float64))
+    squared: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.float64))
+    survived: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.float64))
+    boundaries: list[float] = field(default_factory=list)
+
+    def add(self, place: Tensor, change: Tensor, quantized_change: Tensor) -> None:
+        """Add a layer's weights: place, change and change of the quantized value, (out, in) each."""
+        bins = (place.flatten() * BINS).long().clamp(0, BINS - 1)
+        for total, values in (
+            (self.weights, torch.ones_like(change)),
+            (self.changed, change != 0),
+            (self.squared, change.square()),
+            (self.survived, quantized_change * change),
+        ):
+            total.index_add_(0, bins, values.flatten().double())
+
+    def as_json(self) -> dict[str, list[float]]:
+        sums = {name: getattr(self, name).tolist() for name in ("weights", "changed", "squared", "survived")}
+        return {"edges": [number / BINS for number in range(BINS + 1)], **sums, "boundaries": self.boundaries}
+
+
+def absorption(
+    target: dict[str, Tensor],
+    unlearned: dict[str, Tensor],
+    layers: list[str],
+    backend: Backend,
+    quantizer: dict,
+    method: dict,
+) -> dict:
+    """What of the update from `target` to `unlearned` survives `backend`, in all and per layer.
+
+    target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. quantizer,
+    method: config entries; of the method only lr and storage are read. A share whose denominator is 0 is None. What
+    needs a grid (prediction, histogram, sizes against the local step) is None for a backend that has none.
+    """
+    total, by_layer, histogram = Sums(), {}, Histogram()
+    steps = [factor * method["lr"] for factor in STEPS_OF_LR] if method["storage"] == "bfloat16" else [None]
+    expected = {step: [0.0, 0.0] for step in steps}
+    half_steps, sizes = [], []
+    for name in layers:
+        before, change = target[name], unlearned[name] - target[name]
+        quantized_change = backend.rounded(unlearned[name], quantizer) - backend.rounded(before, quantizer)
+        grid, new_grid = (backend.grid(weights[name], quantizer) for weights in (target, unlearned))
+        same_code = grid.code(before) == new_grid.code(unlearned[name]) if grid else quantized_change == 0
+        layer = Sums(
+            weights=change.numel(),
+            changed=int((change != 0).sum()),
+            unchanged_value=int(((change != 0) & (quantized_change == 0)).sum()),
+            unchanged_code=int(((change != 0) & same_code).sum()),
+            squared=change.square().sum(dtype=torch.float64).item(),
+            survived=(quantized_change * change).sum(dtype=torch.float64).item(),
+        )
+        total += layer
+        by_layer[name] = layer.shares() | {"squared": layer.squared}
+        if not grid:
+            continue
+        for step, sums in expected.items():
+            above, below = predicted(before, grid, step)
+            sums[0] += above
+            sums[1] += below
+        largest = grid.levels.abs().max()
+        histogram.add(before.abs() / (grid.scale * largest), change, quantized_change)
+        middle = (grid.levels[1:] + grid.levels[:-1]) / 2 / largest
+        histogram.boundaries = middle[middle > 0].tolist()
+        half_steps.append((grid.local_step(torch.zeros_like(before)) / 2).flatten())
+        sizes.append((change.abs() / grid.local_step(before))[change != 0])
+    outside = sum(
+        (unlearned[name] - target[name]).square().sum(dtype=torch.float64).item()
+        for name in target.keys() - set(layers)
+    )
+    shares = [_ratio(*sums) for sums in expected.values()]
+    known = [share for share in shares if share is not None]
+    sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
+    return total.shares() | {
+        "predicted": shares[len(shares) // 2],
+        "predicted_low": min(known, default=None),
+        "predicted_high": max(known, default=None),
+        "outside": _ratio(outside, outside + total.squared),
+        "edge": edge(method["lr"]) if method["storage"] == "bfloat16" else None,
+        "half_step": torch.cat(half_steps).median().item() if half_steps else None,
+        "change_over_local_step": {
+            f"p{100 * quantile:g}": sizes_of_change.kthvalue(
+                max(1, round(quantile * len(sizes_of_change)))
+            ).values.item()
+            for quantile in QUANTILES
+        }
+        if len(sizes_of_change)
+        else None,
+        "layers": by_layer,
+        "histogram": histogram.as_json() if half_steps else None,
+    }
+
+
+def _ratio(above: float, below: float) -> float | None:
+    return above / below if below else None

@@ -1,0 +1,125 @@
+"""SURE: only the weights that matter most to what is to be forgotten are updated, at a large learning rate.
+
+Paper, Eq. 4-6 (arXiv 2410.16454): s_i = ||gradient of L_forget w.r.t. the weights of module i|| at the target's
+weights; the modules with s_i at or above the percentile gamma are updated, all others stay as they are. A module is one
+weight tensor. Knows gradients and which weights they let move; the losses and the steps are the trainer's.
+
+Its released code does something else twice over, so there are three masks, and a control:
+
+- `paper`: modules, chosen once. The others leave the optimiser, so that not even momentum moves them.
+- `row`: rows of weight matrices, chosen at every step from that step's forget gradient. The mask is put on the
+gradient, so that AdamW's momentum still moves a row for some steps after it was last chosen.
+- `released`: no mask, and the forget gradient twice, which is what the released code comes to when it runs.
+- `random`: for every module that `paper` keeps, one of the same shape drawn at random: as many weights, chosen blindly.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from relapse.errors import RelapseError
+from relapse.models import linear_layers
+
+SURE = {
+    "mask": {
+        "enum": ["paper", "row", "released", "random"],
+        "default": "paper",
+        "description": "What is updated. paper: the modules whose forget gradient at the target's weights has a norm "
+        "at or above `percentile` (Eq. 4-6), chosen once. row: the rows, chosen at every step. released: everything, "
+        "with the forget gradient counted twice, as the released code runs. random: a control, as many modules of the "
+        "same shapes as `paper` keeps.",
+    },
+    "percentile": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 100,
+        "default": 90,
+        "description": "gamma of Eq. 5: the share, in percent, of modules or rows that stay as they are. The paper has "
+        "90 for NPO_KLR and 99 for GA_GDR on BOOKS. Not read by mask: released.",
+    },
+    "modules": {
+        "enum": ["linear", "all"],
+        "default": "linear",
+        "description": "Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
+        "all of them as the paper says, embeddings, norms and output head included. Not read by mask: released.",
+    },
+}
+
+
+def eligible(model, modules: str) -> dict[str, torch.nn.Parameter]:
+    """Name -> weight tensor of what a mask may choose from."""
+    parameters = dict(model.named_parameters())
+    if modules == "all":
+        return parameters
+    return {name: parameters[name] for name in (f"{layer}.weight" for layer in linear_layers(model))}
+
+
+def module_saliency(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    """s_i of Eq. 4: the L2 norm of each module's gradient, (modules,) float32."""
+    return torch.stack([gradient.float().norm() for gradient in gradients])
+
+
+def row_saliency(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """L2 norm of every row: (rows,) float32 for each gradient (rows, ...); a vector counts as one row, (1,)."""
+    return [torch.linalg.vector_norm(_rows(gradient).float(), dim=1) for gradient in gradients]
+
+
+def _rows(tensor: torch.Tensor) -> torch.Tensor:
+    """A view (rows, width) of a weight or its gradient; a vector is one row."""
+    return tensor.reshape(1, -1) if tensor.dim() == 1 else tensor.reshape(len(tensor), -1)
+
+
+def threshold(saliency: torch.Tensor, percentile: float) -> torch.Tensor:
+    """The `percentile` (0 to 100) of a 1-D tensor, linear between neighbours, as NumPy has it. Scalar."""
+    # kthvalue and not quantile, which takes at most 16 million values: fewer than a 7B model with small rows has.
+    place = (len(saliency) - 1) * percentile / 100
+    low = int(place)
+    lower = saliency.kthvalue(low + 1).values
+    if place == low:
+        return lower
+    return lower + (saliency.kthvalue(low + 2).values - lower) * (place - low)
+
+
+def salient_modules(saliency: torch.Tensor, percentile: float) -> list[int]:
+    """Indices of the modules with s_i at or above the percentile (Eq. 5)."""
+    return (saliency >= threshold(saliency, percentile)).nonzero()[:, 0].tolist()
+
+
+def mask_rows(forget: Sequence[torch.Tensor], total: Sequence[torch.Tensor], percentile: float) -> None:
+    """Set every row of the `total` gradients to 0 in place whose `forget` gradient's norm is below the percentile."""
+    saliency = row_saliency(forget)
+    least = threshold(torch.cat(saliency), percentile)
+    for gradient, norms in zip(total, saliency, strict=True):
+        _rows(gradient).mul_((norms >= least).unsqueeze(1))  # (rows, width) * (rows, 1)
+
+
+def same_shapes(kept: Sequence[str], weights: dict[str, torch.Tensor], generator: torch.Generator) -> list[str]:
+    """A random mask of the same size: for each kept module one of its shape, drawn without replacement."""
+    chosen: list[str] = []
+    for name in kept:
+        pool = [other for other, weight in weights.items() if weight.shape == weights[name].shape]
+        pool = [other for other in pool if other not in chosen]
+        chosen.append(pool[int(torch.randint(len(pool), (), generator=generator))])
+    return chosen
+
+
+def kept_modules(
+    model, saliency: torch.Tensor, settings: dict, generator: torch.Generator
+) -> dict[str, torch.nn.Parameter]:
+    """Name -> weight tensor of the modules that mask `paper` keeps, or of the `random` ones in their place.
+
+    saliency: (modules,), in the order of `eligible`. Raises RelapseError where none of them is one that quantizers
+    touch.
+    """
+    weights = eligible(model, settings["modules"])
+    names = list(weights)
+    kept = [names[index] for index in salient_modules(saliency, settings["percentile"])]
+    if settings["mask"] == "random":
+        kept = same_shapes(kept, weights, generator)
+    if not set(kept) & set(eligible(model, "linear")):
+        raise RelapseError(
+            f"percentile: {settings['percentile']:g} with modules: {settings['modules']} keeps {', '.join(kept)} and "
+            "no weight that a quantizer touches, so that its robustness would mean nothing: lower percentile, or set "
+            "modules: linear"
+        )
+    return {name: weights[name] for name in kept}

@@ -1,0 +1,41 @@
+"""What of an unlearned model's update survives each quantizer, from the weights of target and model alone."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from relapse import models
+from relapse.analysis.absorption import absorption
+from relapse.errors import exit_on_error
+from relapse.preflight import read_model
+from relapse.quantization import BACKENDS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the method's config entry, as JSON")
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True, help="the unlearned model")
+    parser.add_argument("--quantizer", type=json.loads, nargs="+", required=True, help="quantizer entries, as JSON")
+    parser.add_argument("--quantizer-name", nargs="+", required=True)
+    parser.add_argument("--corpus-name", required=True)
+    parser.add_argument("--model-name", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, nargs="+", required=True, help="a JSON file for each quantizer")
+    args = parser.parse_args()
+    target, unlearned = (models.read_weights(folder) for folder in (args.target, args.model))
+    layers = [f"{layer}.weight" for layer in read_model(args.target).linear]
+    training = json.loads((args.model / "training.json").read_text())
+    ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
+    for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):
+        with torch.no_grad():
+            found = absorption(target, unlearned, layers, BACKENDS.get(quantizer["backend"]), quantizer, args.settings)
+        said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
+        out.write_text(json.dumps(said | ended | found) + "\n")
+        print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))
+
+
+if __name__ == "__main__":
+    exit_on_error(main)
