@@ -72,7 +72,7 @@ def side(**reference) -> Side:
 
 
 def test_methods_are_the_sums_that_their_names_say():
-    settings = {"beta": 0.5, "kl_direction": "reference_to_model"}
+    settings = {"beta": 0.5, "kl_direction": "reference_to_model", "formulation": "paper"}
     forget = side(reference_log_probs=torch.tensor([-LN4, -LN2]))  # log ratio 0 for both windows
     retain = side(reference_logits=torch.zeros(2, 2))
     expected = {"ga": -(LN4 + LN2) / 2, "npo": 4 * LN2}
@@ -84,3 +84,49 @@ def test_methods_are_the_sums_that_their_names_say():
             method = METHODS.get(f"{name}_{term}")
             assert method.forget(forget, settings).item() == pytest.approx(value)
             assert method.retain(retain, settings).item() == pytest.approx(retained)
+
+
+def test_npo_on_logits_by_hand():
+    # beta 1 and z - z_ref = ln 3 in one of four elements: sigmoid(-ln 3) = 1/4, sigmoid(0) = 1/2.
+    # 2 * (ln 4 + 3 ln 2) / 4 = 5/2 ln 2.
+    loss = losses.npo_on_logits(LOGITS, torch.zeros(2, 2), beta=1.0)
+    assert loss.item() == pytest.approx(2.5 * LN2)
+
+
+def test_npo_on_logits_sees_what_a_log_probability_does_not():
+    # All logits of a token raised by the same amount: the distribution is the same, the released loss is not.
+    assert losses.npo_on_logits(LOGITS + 1, LOGITS, beta=1.0) > losses.npo_on_logits(LOGITS, LOGITS, beta=1.0)
+
+
+def test_kl_on_logits_by_hand():
+    # exp(0) * (0 - z) summed: -ln 3; one window or two.
+    reference = torch.zeros(2, 2)
+    assert losses.kl_on_logits(LOGITS, reference, windows=1).item() == pytest.approx(-LN3)
+    assert losses.kl_on_logits(LOGITS, reference, windows=2).item() == pytest.approx(-LN3 / 2)
+    # reference (0, ln 3) for the first token against 0: 3 * ln 3.
+    assert losses.kl_on_logits(reference, LOGITS, windows=1).item() == pytest.approx(3 * LN3)
+
+
+def test_kl_on_logits_has_no_lower_bound():
+    reference = torch.zeros(2, 2)
+    assert losses.kl_on_logits(LOGITS + 1e6, reference, windows=1).item() < -1e6
+
+
+def test_released_formulation_reaches_both_terms():
+    settings = {"beta": 1.0, "kl_direction": "reference_to_model", "formulation": "released"}
+    method = METHODS.get("npo_klr")
+    assert method.forget_reference(settings) == method.retain_reference(settings) == "logits"
+    reference = side(reference_logits=torch.zeros(2, 2))
+    assert method.forget(reference, settings).item() == pytest.approx(2.5 * LN2)
+    assert method.retain(reference, settings).item() == pytest.approx(-LN3 / 2)
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_sure_is_its_base_method_under_a_mask(name):
+    method = METHODS.get(name)
+    if method.sure:
+        base = METHODS.get(name.removesuffix("_sure"))
+        assert (method.forget, method.retain) == (base.forget, base.retain)
+        assert method.options.keys() - base.options.keys() == {"mask", "percentile", "modules"}
+    else:
+        assert f"{name}_sure" in METHODS.names()

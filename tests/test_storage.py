@@ -1,0 +1,110 @@
+"""Storage: what rounding to bfloat16 does to parameters and optimiser states."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from relapse.analysis.absorption import edge
+from relapse.unlearning.stopping import StopRule
+from relapse.unlearning.storage import states, store
+
+
+def test_nearest_is_ties_to_even():
+    # bfloat16 keeps 8 significant bits: neighbours of 1 are 1 + 2^-7; halfway 1 + 2^-8 goes to the even 1, and
+    # 1 + 3 * 2^-8, halfway between 1 + 2^-7 and 1 + 2^-6, to the even 1 + 2^-6.
+    values = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-12])
+    stored = values.clone()
+    store([stored], "bfloat16")
+    assert stored.tolist() == [1, 1 + 2**-6, 1 + 2**-7]
+    unchanged = values.clone()
+    store([unchanged], "float32")
+    assert torch.equal(unchanged, values)
+
+
+def test_stochastic_rounding_takes_a_neighbour_and_is_right_on_average():
+    # A quarter of the way from 1 to 1 + 2^-7, and the same below zero.
+    for sign in (1, -1):
+        values = torch.full((100_000,), sign * (1 + 2**-9))
+        store([values], "bfloat16_stochastic", torch.Generator().manual_seed(0))
+        assert set(values.tolist()) == {sign * 1.0, sign * (1 + 2**-7)}
+        up = (values.abs() > 1).float().mean().item()
+        assert up == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 100_000))
+
+
+def test_stochastic_rounding_leaves_bfloat16_values_alone_and_repeats():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(1))
+    exact = values.bfloat16().float()
+    kept = exact.clone()
+    store([kept], "bfloat16_stochastic", torch.Generator().manual_seed(2))
+    assert torch.equal(kept, exact)
+    first, second = values.clone(), values.clone()
+    store([first], "bfloat16_stochastic", torch.Generator().manual_seed(3))
+    store([second], "bfloat16_stochastic", torch.Generator().manual_seed(3))
+    assert torch.equal(first, second)
+
+
+def test_storing_gives_the_bits_of_adamw_on_bfloat16_parameters_and_states():
+    """float32 AdamW with rounding after the step, against torch.optim.AdamW(fused=True) on bfloat16 tensors."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(64, 65, generator=generator).mul(0.1).bfloat16()
+    real = torch.nn.Parameter(start.clone())
+    ours = torch.nn.Parameter(start.float())
+    optimizers = [torch.optim.AdamW([p], lr=5e-5, weight_decay=0.0, fused=True) for p in (real, ours)]
+    for _ in range(50):
+        gradient = torch.randn(start.shape, generator=generator).mul(0.01).bfloat16()
+        real.grad, ours.grad = gradient.clone(), gradient.float()
+        for optimizer in optimizers:
+            optimizer.step()
+        store([ours], "bfloat16")
+        store(states(optimizers[1]), "bfloat16")
+        assert torch.equal(real.float(), ours)
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(optimizers[0].state[real][name].float(), optimizers[1].state[ours][name])
+    assert not torch.equal(real, start)
+
+
+def test_a_second_moment_in_bfloat16_hardly_decays():
+    """0.999 v lies within half a bfloat16 step of v for most v, so that it rounds back to v."""
+    moment = torch.tensor([1.5])
+    for _ in range(100):
+        moment *= 0.999
+        store([moment], "bfloat16")
+    assert moment.item() == 1.5
+    moment = torch.tensor([1.5])
+    for _ in range(100):
+        moment *= 0.999
+    assert moment.item() == pytest.approx(1.5 * 0.999**100, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    # 256 * 6e-5 = 0.01536, between 2^-7 and 2^-6; 256 * 1.2e-4 = 0.0307; 256 * 1e-5 = 0.00256; a power of two is a tie.
+    [(6e-5, 2**-6), (1.2e-4, 2**-5), (1e-5, 2**-8), (2.0**-14, 2**-6)],
+)
+def test_the_edge_is_where_rounding_swallows_a_step(step, expected):
+    assert edge(step) == expected
+    inside = torch.tensor([expected * (1 - 2**-8)])  # bfloat16's last value below the edge
+    outside = torch.tensor([expected * (1 + 2**-6)])  # an even one beyond it, to which a tie would go back
+    for weight, moves in ((inside, True), (outside, False)):
+        after = weight + step
+        store([after], "bfloat16")
+        assert bool(after != weight) is moves
+
+
+def test_a_run_stops_when_it_has_forgotten_enough():
+    values = iter([80.0, 70.0, 41.0, 40.0])
+    rule = StopRule(lambda: next(values), 0.5)
+    assert next(step for step in range(1, 30) if rule(step)) == 15
+    assert rule.seen == [(0, 80.0), (5, 70.0), (10, 41.0), (15, 40.0)]
+    assert rule.reached
+
+
+def test_long_runs_are_looked_at_every_tenth_of_their_length():
+    rule = StopRule(lambda: 1.0, 0.5)
+    assert not any(rule(step) for step in range(1, 1001))
+    looks = [step for step, _ in rule.seen]
+    assert looks[:12] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]
+    assert all(after - before <= max(5, after / 10) for before, after in pairwise(looks))
+    assert not rule.reached
