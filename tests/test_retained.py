@@ -147,8 +147,22 @@ def test_errors_name_the_file(tmp_path):
 def test_a_target_that_knows_nothing_is_an_error(tmp_path):
     write_study(tmp_path)
     write_records(tmp_path, "bios", "target", 0, "full", [0, 0], [0, 0, 0])
-    with pytest.raises(RelapseError, match="target of bios under full scores 0"):
+    with pytest.raises(RelapseError, match="target of bios in full precision scores 0"):
         rows_of(tmp_path)
+
+
+def test_a_quantizer_under_which_the_target_knows_nothing_leaves_empty_cells(tmp_path):
+    write_study(tmp_path)
+    write_records(tmp_path, "bios", "target", 0, "rtn-int4", [0, 0], [0, 0, 0])
+    rows, reader = rows_of(tmp_path)
+    assert rows["bios", "ga_gdr", "rtn-int4"].value is None
+    assert rows["all", "average", "rtn-int4"].value is None
+    assert rows["all", "average", "full"].value == pytest.approx(20.0)
+    text = headline(reader.study, list(rows.values()), reader, {})
+    assert "the target knows nothing under it" in text
+    analysis.write_csv(list(rows.values()), tmp_path / "retained.csv")
+    assert "bios,ga_gdr,rtn-int4,,,\n" in (tmp_path / "retained.csv").read_text()
+    assert analysis.read_csv(tmp_path / "retained.csv") != []
 
 
 def test_csv_reads_back(tmp_path):

@@ -30,6 +30,8 @@ def headline(study: Study, rows: list[Retained], reader: Reader, statements: dic
         width = max(map(len, study.quantizers))
         return [
             f"  {name:<{width}}  {row.value:6.1f} %   [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+            if row.value is not None
+            else f"  {name:<{width}}       –     (the target knows nothing under it)"
             for name, row in ((name, average[name]) for name in names)
         ]
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from relapse.analysis.study import Study
 from relapse.errors import RelapseError
+from relapse.metrics.bootstrap import interval
 from relapse.seeding import seed_for
 
 KNOWLEDGE = ("verbmem_forget", "knowmem_forget")
@@ -31,22 +32,25 @@ AVERAGE, ALL = "average", "all"
 
 @dataclass(frozen=True)
 class Retained:
-    """One row of retained.csv: a percentage of the target, with its interval."""
+    """One row of retained.csv: a percentage of the target, with its interval; None where the target knows nothing."""
 
     corpus: str
     model: str
     quantizer: str
-    value: float
-    ci_low: float
-    ci_high: float
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """V + K of one (corpus, model, quantizer), summed over seeds: as measured, and per bootstrap replicate (B,)."""
+class Known:
+    """A score averaged over examples and seeds, in points of 100: as measured, and per bootstrap replicate (B,)."""
 
     measured: float
     draws: np.ndarray
+
+    def __add__(self, other: "Known") -> "Known":
+        return Known(self.measured + other.measured, self.draws + other.draws)
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
@@ -99,46 +103,59 @@ class Reader:
         self._seed_weights = seed_weights(study.seeds, study.bootstrap_samples)
         self._example_weights: dict[tuple[str, str], np.ndarray] = {}
 
-    def knowledge(self, corpus: str, model: str, quantizer: str) -> Knowledge:
-        """V + K summed over the study's seeds. Raises RelapseError where models were asked different examples."""
+    def scores(self, corpus: str, model: str, quantizer: str) -> dict[str, Known]:
+        """Each knowledge metric's score, averaged over examples and the study's seeds.
+
+        Raises RelapseError where models were asked different examples.
+        """
         files = [records_path(self.folder, corpus, model, seed, quantizer) for seed in self.study.seeds]
         read = [read_scores(path) for path in files]
-        measured, draws = 0.0, np.zeros(self.study.bootstrap_samples)
-        for metric in KNOWLEDGE:
-            key = corpus, metric
-            if key not in self.examples:
-                self.examples[key] = sorted(read[0][metric])
-                count = len(self.examples[key])
-                self._example_weights[key] = example_weights(corpus, metric, count, self.study.bootstrap_samples)
-            for path, scores in zip(files, read, strict=True):
-                if sorted(scores[metric]) != self.examples[key]:
-                    raise RelapseError(f"{path} has other examples of {metric} than the corpus's other records")
-            values = np.array([[scores[metric][id_] for id_ in self.examples[key]] for scores in read])  # (S, n)
-            measured += values.mean(axis=1).sum()
-            means = self._example_weights[key] @ values.T  # (B, S)
-            draws += (means * self._seed_weights).sum(axis=1)
-        return Knowledge(float(measured), draws)
+        return {metric: self._score(corpus, metric, files, [scores[metric] for scores in read]) for metric in KNOWLEDGE}
+
+    def _score(self, corpus: str, metric: str, files: list[Path], by_seed: list[dict[str, float]]) -> Known:
+        key = corpus, metric
+        if key not in self.examples:
+            self.examples[key] = sorted(by_seed[0])
+            count = len(self.examples[key])
+            self._example_weights[key] = example_weights(corpus, metric, count, self.study.bootstrap_samples)
+        for path, scores in zip(files, by_seed, strict=True):
+            if sorted(scores) != self.examples[key]:
+                raise RelapseError(f"{path} has other examples of {metric} than the corpus's other records")
+        values = np.array([[scores[id_] for id_ in self.examples[key]] for scores in by_seed])  # (S, n)
+        means = self._example_weights[key] @ values.T  # (B, S)
+        draws = (means * self._seed_weights).sum(axis=1) / len(files)
+        return Known(float(values.mean()), draws)
+
+    def knowledge(self, corpus: str, model: str, quantizer: str) -> Known:
+        """V + K, averaged over the study's seeds."""
+        scores = self.scores(corpus, model, quantizer)
+        return scores[KNOWLEDGE[0]] + scores[KNOWLEDGE[1]]
 
 
-def _percentage(corpus: str, model: str, quantizer: str, pairs: list[tuple[Knowledge, Knowledge]]) -> Retained:
-    """100 * sum of the firsts / sum of the seconds. Raises RelapseError where the target knows nothing."""
+def _percentage(corpus: str, model: str, quantizer: str, pairs: list[tuple[Known, Known]]) -> Retained:
+    """100 * sum of the firsts / sum of the seconds; empty where a coarse quantizer leaves the target no knowledge.
+
+    Raises RelapseError where the target knows nothing in full precision.
+    """
     below = sum(target.measured for _, target in pairs)
     below_draws = sum(target.draws for _, target in pairs)
     if not below or not np.all(below_draws):
+        if quantizer != "full":
+            return Retained(corpus, model, quantizer, None, None, None)
         raise RelapseError(
-            f"the target of {corpus} under {quantizer} scores 0 on {' and '.join(KNOWLEDGE)}: there is no knowledge to "
+            f"the target of {corpus} in full precision scores 0 on {' and '.join(KNOWLEDGE)}: there is no knowledge to "
             "compare with. Train it longer, or look at its records."
         )
     draws = sum(known.draws for known, _ in pairs) / below_draws
-    low, high = np.percentile(100 * draws, (2.5, 97.5))
+    low, high = interval(100 * draws)
     value = 100 * sum(known.measured for known, _ in pairs) / below
-    return Retained(corpus, model, quantizer, float(value), float(low), float(high))
+    return Retained(corpus, model, quantizer, float(value), low, high)
 
 
 def retained(reader: Reader) -> Iterator[Retained]:
     """Rows per corpus, model (retrain and every method) and quantizer, then the reconstructed average's."""
     study = reader.study
-    pooled: dict[str, list[tuple[Knowledge, Knowledge]]] = {quantizer: [] for quantizer in study.quantizers}
+    pooled: dict[str, list[tuple[Known, Known]]] = {quantizer: [] for quantizer in study.quantizers}
     for corpus in study.corpora:
         targets = {quantizer: reader.knowledge(corpus, "target", quantizer) for quantizer in study.quantizers}
         for model in [*(name for name in study.models if name != "target"), *study.methods]:
@@ -159,7 +176,7 @@ def write_csv(rows: list[Retained], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Retained.__dataclass_fields__)
         for row in rows:
-            numbers = (f"{number:.3f}" for number in (row.value, row.ci_low, row.ci_high))
+            numbers = ("" if number is None else f"{number:.3f}" for number in (row.value, row.ci_low, row.ci_high))
             writer.writerow([row.corpus, row.model, row.quantizer, *numbers])
 
 
@@ -167,6 +184,6 @@ def read_csv(path: Path) -> list[Retained]:
     """The rows of retained.csv."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Retained(row["corpus"], row["model"], row["quantizer"], *map(float, list(row.values())[3:]))
+            Retained(*list(row.values())[:3], *(float(text) if text else None for text in list(row.values())[3:]))
             for row in csv.DictReader(file)
         ]

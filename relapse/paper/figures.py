@@ -55,7 +55,11 @@ def looks(study: Study) -> tuple[dict[str, Look], float]:
 
 def title(study: Study, average: dict[str, Retained]) -> str:
     """The finding in one line, whatever it is: the reconstructed average in full precision and at the fewest bits."""
-    coarse = [(bits(entry), name) for name, entry in study.quantizers.items() if entry["backend"] == "rtn"]
+    coarse = [
+        (bits(entry), name)
+        for name, entry in study.quantizers.items()
+        if entry["backend"] == "rtn" and average.get(name) and average[name].value is not None
+    ]
     if not average or "full" not in average:
         return "Knowledge that is left after unlearning"
     kept = f"Utility-constrained unlearning leaves {average['full'].value:.0f} % of the knowledge"
@@ -72,6 +76,8 @@ def _label(method: str, study: Study) -> str:
 def _group(axes: plt.Axes, left: float, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
     for quantizer, look in looks_.items():
         row, x = rows[quantizer], left + look.offset
+        if row.value is None:
+            continue
         error = [[max(row.value - row.ci_low, 0)], [max(row.ci_high - row.value, 0)]]
         if look.marker is None:
             axes.bar(x, row.value, BAR * 0.94, color=look.colour, zorder=2)
@@ -115,7 +121,7 @@ def retained_figure(study: Study, rows: list[Retained]) -> plt.Figure:
         by_model.setdefault((row.corpus, row.model), {})[row.quantizer] = row
     average = by_model.get((ALL, AVERAGE), {})
     looks_, width = looks(study)
-    top = max(112.0, 1.04 * max(row.ci_high for row in rows))
+    top = max(112.0, 1.04 * max(row.ci_high or 0 for row in rows))
     columns = [len(study.methods) + 0.2] + ([1.55] if average else [])
     count = len(study.corpora)
     wide, high = max(6.4, MARGIN["left"] + MARGIN["right"] + 1.08 * sum(columns)), 1.75 + 2.35 * count
@@ -169,8 +175,8 @@ def _levels(axes: plt.Axes, outer: plt.Axes, retrain: dict[str, Retained] | None
 
 def _values(axes: plt.Axes, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
     for quantizer, look in looks_.items():
-        if look.marker is None:
-            row = rows[quantizer]
+        row = rows[quantizer]
+        if look.marker is None and row.value is not None:
             axes.annotate(
                 f"{row.value:.0f}",
                 (look.offset, row.ci_high),

@@ -88,6 +88,45 @@ def test_check_accepts_what_load_accepts(tiny_llama, name, settings):
     BACKENDS.get(name).check(shapes, settings)
 
 
+def dequantized(model, layer: str) -> torch.Tensor:
+    """The weight that a loaded layer computes with, (out, in) float32."""
+    import bitsandbytes.functional as kernels
+
+    weight = model.get_submodule(layer).weight
+    if getattr(weight, "quant_state", None) is not None:
+        return kernels.dequantize_4bit(weight.data, weight.quant_state).float()
+    if getattr(weight, "SCB", None) is not None:
+        return weight.CB.float() * (weight.SCB.float() / 127).unsqueeze(1)
+    return weight.float()
+
+
+@every_setting
+def test_rounded_is_the_weight_that_the_loaded_model_computes_with(tiny_llama, name, settings):
+    backend, original = BACKENDS.get(name), full(tiny_llama)
+    model = backend.load(tiny_llama, settings)
+    for layer in linear_layers(original):
+        weight = original.get_submodule(layer).weight.detach()
+        assert torch.equal(backend.rounded(weight, settings), dequantized(model, layer)), layer
+
+
+@every_setting
+def test_no_level_of_its_grid_is_nearer_than_the_rounded_weight(tiny_llama, name, settings):
+    backend, original = BACKENDS.get(name), full(tiny_llama)
+    for layer in linear_layers(original):
+        weight = original.get_submodule(layer).weight.detach()
+        grid = backend.grid(weight, settings)
+        if grid is None:
+            return  # a backend that does not round each weight by itself says so
+        assert grid.scale.shape == weight.shape
+        assert torch.equal(grid.levels, grid.levels.sort().values)
+        error, best = (weight - backend.rounded(weight, settings)).abs(), (weight - grid.round(weight)).abs()
+        # fp16 in LLM.int8 and fast division in the 4-bit kernels move a weight that lies on a boundary.
+        assert (error <= best + 2e-3 * grid.scale * grid.levels.abs().max()).all()
+        inside = weight / grid.scale < grid.levels[-1]
+        inside &= weight / grid.scale > grid.levels[0]
+        assert (best <= grid.local_step(weight) / 2 * (1 + 1e-3))[inside].all()
+
+
 def test_linear_layers_are_the_blocks_matrices_without_the_head(tiny_llama):
     names = linear_layers(full(tiny_llama))
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]

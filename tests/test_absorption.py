@@ -1,0 +1,112 @@
+"""What survives a grid, against sums worked out by hand; and the prediction, against what rounding really does."""
+
+import pytest
+import torch
+
+from relapse.analysis.absorption import absorption, edge, predicted
+from relapse.quantization import BACKENDS, Grid
+from relapse.unlearning.storage import store
+
+RTN = BACKENDS.get("rtn")
+INT2 = {"backend": "rtn", "bits": 3, "group_size": "row", "scale": 2}  # a row's largest weight is two steps
+METHOD = {"lr": 1e-3, "storage": "bfloat16"}
+
+# The first row's step is 0.5, with codes (2, 0, 1, 0); the second's as well.
+TARGET = torch.tensor([[1.0, 0.1, 0.5, 0.0], [-1.0, 0.2, 0.2, 0.0]])
+# 0.1 -> 0.2 stays in its bucket, 0.5 -> 0.9 goes to 1.0; 0.2 -> 0.3 goes to 0.5, and 0.2 stays.
+UNLEARNED = torch.tensor([[1.0, 0.2, 0.9, 0.0], [-1.0, 0.3, 0.2, 0.0]])
+
+
+def found(target, unlearned, backend=RTN, quantizer=INT2, method=METHOD, layers=("linear.weight",)):
+    return absorption(target, unlearned, list(layers), backend, quantizer, method)
+
+
+def test_surviving_share_and_counts_by_hand():
+    result = found(
+        {"linear.weight": TARGET, "embed.weight": torch.zeros(2)},
+        {"linear.weight": UNLEARNED, "embed.weight": torch.tensor([0.3, 0.4])},
+    )
+    squared = 0.1**2 + 0.4**2 + 0.1**2  # 0.18
+    # <Q(u) - Q(t), u - t>: 0 for the first change, 0.5 * 0.4 and 0.5 * 0.1 for the others.
+    assert result["surviving"] == pytest.approx((0.5 * 0.4 + 0.5 * 0.1) / squared)
+    assert result["changed"] == pytest.approx(3 / 8)
+    assert result["unchanged_value"] == result["unchanged_code"] == pytest.approx(1 / 3)
+    assert result["outside"] == pytest.approx(0.25 / (0.25 + squared))
+    assert result["half_step"] == pytest.approx(0.25)
+    # Changes over the step of 0.5: 0.2, 0.8, 0.2.
+    assert result["change_over_local_step"]["p50"] == pytest.approx(0.2, abs=1e-6)
+    assert result["change_over_local_step"]["p99"] == pytest.approx(0.8, abs=1e-6)
+    assert result["layers"]["linear.weight"]["surviving"] == pytest.approx(result["surviving"])
+
+
+def test_histogram_places_weights_by_their_groups_largest():
+    histogram = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED})["histogram"]
+    assert sum(histogram["weights"]) == 8 and sum(histogram["changed"]) == 3
+    # Levels are -4 to 3 steps; the largest is 4 steps, so that a row's largest weight lies at 2 / 4.
+    assert histogram["weights"][25] == 2
+    assert histogram["boundaries"] == pytest.approx([0.5 / 4, 1.5 / 4, 2.5 / 4])
+    assert sum(histogram["squared"]) == pytest.approx(0.18)
+    assert sum(histogram["survived"]) == pytest.approx(0.25)
+
+
+def test_a_scale_that_moves_changes_values_but_not_codes():
+    result = found({"linear.weight": TARGET}, {"linear.weight": TARGET * 1.25})
+    # Of six changed weights three have the code 0, whose value no scale moves.
+    assert result["unchanged_value"] == 0.5
+    assert result["unchanged_code"] == 1
+    assert result["surviving"] > 0.5
+
+
+def test_full_precision_keeps_everything():
+    result = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED}, BACKENDS.get("full"), {"backend": "full"})
+    assert result["surviving"] == pytest.approx(1)
+    assert result["predicted"] is None and result["histogram"] is None
+
+
+def test_a_model_that_did_not_move_has_no_share():
+    result = found({"linear.weight": TARGET}, {"linear.weight": TARGET.clone()})
+    assert result["surviving"] is None and result["unchanged_value"] is None and result["changed"] == 0
+    assert result["outside"] is None and result["change_over_local_step"] is None
+
+
+def uniform(count=4096, largest=1.0) -> torch.Tensor:
+    """A row of weights spread evenly over (-largest, largest)."""
+    return (((torch.arange(count) + 0.5) / count * 2 - 1) * largest).reshape(1, -1)
+
+
+def test_without_an_edge_as_much_is_expected_to_survive_as_was_changed():
+    weight = uniform()
+    above, below = predicted(weight, Grid(torch.arange(-8.0, 8.0), torch.full_like(weight, 1 / 7.5)), None)
+    assert above / below == pytest.approx(1, abs=0.06)  # the outermost buckets have one neighbour only
+
+
+@pytest.mark.parametrize(
+    ("step", "half_step", "survives"),
+    [(6e-5, 0.02, False), (6e-5, 0.01, True), (1e-3, 0.1, True)],
+)
+def test_nothing_survives_where_the_edge_lies_below_half_a_step(step, half_step, survives):
+    weight = uniform()
+    grid = Grid(torch.arange(-128.0, 128.0), torch.full_like(weight, 2 * half_step))
+    above, below = predicted(weight, grid, step)
+    assert below > 0
+    assert (above / below > 0.5) is survives
+    if not survives:
+        assert above == 0 and edge(step) < half_step
+
+
+def test_the_prediction_is_what_small_steps_in_bfloat16_come_to():
+    """Weights pushed by 200 steps of lr, kept in bfloat16 or float32, with a grid whose first bucket holds the edge."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(64, 128, generator=generator).mul(0.1).bfloat16().float()
+    quantizer = {"backend": "rtn", "bits": 4, "group_size": 128}
+    shares = {}
+    for storage in ("bfloat16", "float32"):
+        after, signs = start.clone(), torch.randn(start.shape, generator=generator).sign()
+        for _ in range(200):
+            after += 6e-5 * signs
+            store([after], storage)
+        result = found({"w": start}, {"w": after}, quantizer=quantizer, method=METHOD | {"lr": 6e-5}, layers=["w"])
+        shares[storage] = result["surviving"]
+        assert result["predicted"] == pytest.approx(0, abs=0.1)  # METHOD's storage is bfloat16
+    assert shares["bfloat16"] < 0.1
+    assert shares["float32"] == pytest.approx(1, abs=0.15)
