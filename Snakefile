@@ -20,7 +20,12 @@ rule all:
         rules.models_table.output,
         rules.absorption_table.output,
         rules.retained.output,
-        rules.table1.output,
+        [
+            f"{RESULTS}/tables/table{number}.{kind}"
+            for number in TABLES
+            for kind in ("csv", "md", "tex", "html")
+        ],
+        rules.recovery.output,
         # A bar for every point of a grid would be no figure.
         [] if set(ENTRIES) - set(ENTRIES.values()) else rules.figure_retained.output,
         rules.timings.output,

@@ -21,7 +21,7 @@ SETTINGS = {
     "corpora": {"bios": {}},
     "seeds": [0],
     "methods": {
-        "npo_klr": {"constrained": True, "storage": "float32"},
+        "npo_klr": {"constrained": True, "storage": "float32", "formulation": "released"},
         "ga": {"constrained": False, "storage": "bfloat16"},
     },
     "quantizers": {"rtn-int4": {"backend": "rtn", "bits": 4}, "full": {"backend": "full"}},
@@ -76,7 +76,7 @@ def test_markdown_has_one_table_per_metric(table):
 
 
 def test_tex_is_balanced_and_escaped(table):
-    text = tables.write_tex(*table)
+    text = tables.write_tex(*table, 1)
     body = re.search(r"\\toprule(.*)\\bottomrule", text, re.S).group(1)
     lines = [line for line in body.splitlines() if "&" in line and "multicolumn" not in line]
     assert len(lines) == 1 + 2 * len(MODELS)
@@ -92,7 +92,7 @@ def test_tex_is_balanced_and_escaped(table):
 
 
 def test_html_is_one_offline_page_with_every_cell(table):
-    text = tables.write_html(*table)
+    text = tables.write_html(*table, 1)
 
     class Tags(HTMLParser):
         void = ("meta",)
@@ -132,7 +132,8 @@ def test_notes_state_corpus_seed_formulation_storage_and_batch(table):
     notes = "\n".join(table[2])
     assert "95 % bootstrap intervals over examples; seed 0." in notes
     assert "bios: 20 made-up people & 50 % of them_known; KnowMem forget n = 60, PrivLeak n = 20." in notes
-    assert "Formulation of the losses: paper." in notes
+    assert "Formulation of the losses: released for npo_klr." in notes  # ga has one formulation only
+    assert "alpha" not in notes
     assert "Weights between unlearning steps: bfloat16 for ga; float32 for npo_klr." in notes
     assert "Evaluation batch 128" in notes
 
@@ -143,6 +144,24 @@ def test_several_seeds_are_averaged_and_the_range_is_given(tmp_path):
     cell = cells["bios", "npo_klr", "full", "knowmem_forget"]  # 30.04, 32.04, 34.04
     assert (cell.value, cell.low, cell.high, cell.n) == (pytest.approx(32.04), 30.04, 34.04, 60)
     assert "mean over the seeds 0, 1, 2, in brackets the least and the largest" in tables.notes(study, cells, {})[0]
+
+
+def test_table_3_has_sure_its_bases_and_four_bits():
+    entry = {"constrained": True, "storage": "bfloat16", "state_storage": "float32"}
+    quantizers = {"int8": {"backend": "rtn", "bits": 8}, "nf4": {"backend": "bitsandbytes", "format": "nf4"}}
+    methods = {
+        "npo_klr": entry | {"method": "npo_klr"},
+        "npo_klr-lr5e-05-float32": entry | {"method": "npo_klr", "storage": "float32"},
+        "mine": entry | {"method": "npo_klr_sure"},
+        "ga_klr": entry | {"method": "ga_klr"},
+    }
+    study = read_study(SETTINGS | {"methods": methods, "quantizers": SETTINGS["quantizers"] | quantizers})
+    part = tables.sure_study(study)
+    assert list(part.methods) == ["npo_klr", "mine"]
+    assert list(part.quantizers) == ["full", "rtn-int4", "nf4"]
+    assert r"\label{tab:table3}" in tables.write_tex(part, {}, [], 3)
+    with pytest.raises(RelapseError, match="no method ending in _sure"):
+        tables.sure_study(read_study(SETTINGS))
 
 
 def test_a_missing_seed_is_an_error(tmp_path):
@@ -162,8 +181,8 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     arguments += ["--corpora-dir", str(tmp_path / "none")]
     for kind in ("csv", "md", "tex", "html"):
         arguments += [f"--{kind}", str(tmp_path / "tables" / f"table1.{kind}")]
-    code = f"import runpy, sys; sys.argv = ['table1', *{arguments!r}]; "
-    code += "runpy.run_module('scripts.table1', run_name='__main__'); assert 'torch' not in sys.modules"
+    code = f"import runpy, sys; sys.argv = ['table', *{arguments!r}]; "
+    code += "runpy.run_module('scripts.table', run_name='__main__'); assert 'torch' not in sys.modules"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}

@@ -1,6 +1,7 @@
-"""Table 1: every metric of every model at every precision, as csv, Markdown, LaTeX and HTML.
+"""Tables 1 and 3: every metric of every model at every precision, as csv, Markdown, LaTeX and HTML.
 
-Rows are target, retrain and the methods, columns metric x precision. Knows metrics.csv and how each format writes a
+Rows are target, retrain and the methods, columns metric x precision; Table 3 has SURE and its bases alone, in full
+precision and at 4 bit. Knows metrics.csv and how each format writes a
 cell; the scores are whatever metrics.csv says, and a cell that it does not have stays empty.
 """
 
@@ -8,11 +9,11 @@ import csv
 import html
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from relapse.analysis.study import Study
+from relapse.analysis.study import Study, bits
 from relapse.errors import RelapseError
 
 TITLES = {  # metric -> the paper's number, its name, which way is good
@@ -33,6 +34,25 @@ class Cell:
     low: float
     high: float
     n: int
+
+
+def sure_study(study: Study) -> Study:
+    """What Table 3 shows: SURE's models, and their base methods with the same storage; full precision and 4 bit.
+
+    Raises RelapseError for a study without SURE.
+    """
+
+    def kind(entry: Mapping[str, str]) -> tuple[str | None, ...]:
+        return entry.get("method", "").removesuffix("_sure"), entry.get("storage"), entry.get("state_storage")
+
+    kinds = {kind(entry) for entry in study.methods.values() if entry.get("method", "").endswith("_sure")}
+    if not kinds:
+        raise RelapseError("Table 3 compares SURE with its base methods, and this study has no method ending in _sure")
+    return replace(
+        study,
+        methods={name: entry for name, entry in study.methods.items() if kind(entry) in kinds},
+        quantizers={name: entry for name, entry in study.quantizers.items() if bits(entry) in (None, 4)},
+    )
 
 
 Key = tuple[str, str, str, str]  # corpus, model, quantizer, metric
@@ -84,22 +104,33 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
         )
         lines.append(f"{corpus}: {'; '.join(filter(None, (statement, counts)))}.")
     if study.methods:
-        for name, default in (("formulation", "paper"), ("storage", "bfloat16")):
-            lines.append(_per_method(study, name, default))
+        lines += filter(None, (_per_method(study, key) for key in PER_METHOD))
     if study.batch_size:
         lines.append(f"Evaluation batch {study.batch_size}; LLM.int8() picks its outlier columns over a whole batch.")
     return lines
 
 
-def _per_method(study: Study, key: str, default: str) -> str:
-    meaning = {"formulation": "Formulation of the losses", "storage": "Weights between unlearning steps"}[key]
+PER_METHOD = {
+    "formulation": "Formulation of the losses",
+    "storage": "Weights between unlearning steps",
+    "state_storage": "Optimiser states between unlearning steps",
+    "lr": "Learning rate",
+    "alpha": "Weight of the retain term (alpha)",
+    "mask": "SURE's mask",
+}
+
+
+def _per_method(study: Study, key: str) -> str:
+    """One sentence on an option's values over the methods that read it; '' where none does."""
     values: dict[str, list[str]] = {}
     for name, entry in study.methods.items():
-        values.setdefault(str(entry.get(key, default)), []).append(name)
-    if len(values) == 1:
-        return f"{meaning}: {next(iter(values))}."
-    parts = [f"{value} for {', '.join(names)}" for value, names in values.items()]
-    return f"{meaning}: {'; '.join(parts)}."
+        if key in entry:
+            values.setdefault(str(entry[key]), []).append(name)
+    if not values:
+        return ""
+    everyone = len(values) == 1 and len(next(iter(values.values()))) == len(study.methods)
+    parts = values if everyone else (f"{value} for {', '.join(names)}" for value, names in values.items())
+    return f"{PER_METHOD[key]}: {'; '.join(parts)}."
 
 
 def rows(study: Study) -> list[str]:
@@ -162,7 +193,7 @@ def tex(text: str) -> str:
     return text.translate(TEX_SPECIAL)
 
 
-def write_tex(study: Study, cells: Mapping[Key, Cell], remarks: list[str]) -> str:
+def write_tex(study: Study, cells: Mapping[Key, Cell], remarks: list[str], table: int) -> str:
     """A table as wide as the text, intervals in small type below the values; needs booktabs and graphicx."""
     width, metrics = len(study.quantizers), study.metrics
     starts = [2 + width * place for place in range(len(metrics))]
@@ -186,7 +217,13 @@ def write_tex(study: Study, cells: Mapping[Key, Cell], remarks: list[str]) -> st
             lines.append(" & ".join([tex(model), *values]) + r" \\")
             lines.append(" & ".join(["", *intervals]) + r" \\")
     caption = tex(" ".join(remarks))
-    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{caption}}}", r"\label{tab:table1}", r"\end{table}"]
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:table{table}}}",
+        r"\end{table}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -223,7 +260,7 @@ def _edge(place: int) -> str:
     return "" if place else ' class="first"'
 
 
-def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str]) -> str:
+def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str], table: int) -> str:
     """A page of its own, without scripts or outside files, that a browser shows offline."""
     width = len(study.quantizers)
     body = []
@@ -248,5 +285,5 @@ def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str]) -> s
         body.append("</tbody></table></div>")
     shaded = "Shaded: the share of the target's score at the same precision, for what was to be forgotten."
     body += [f"<p>{html.escape(remark)}</p>" for remark in [*remarks, shaded]]
-    head = f'<meta charset="utf-8"><title>Table 1: {html.escape(study.name)}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>Table {table}: {html.escape(study.name)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
