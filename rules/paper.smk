@@ -32,6 +32,29 @@ SURE_MODELS = [
     if METHODS.get(entry["method"]).sure
 ]
 TABLES = [1, 3] if SURE_MODELS else [1]
+# The figures that it has something for: a bar for every point of a grid would be none.
+RATES = {
+    entry: {STUDY["methods"][name]["lr"] for name in ENTRIES if ENTRIES[name] == entry}
+    for entry in ENTRIES.values()
+}
+FOUR_BIT = [
+    name
+    for name in ROUNDING
+    if STUDY["quantizers"][name].get("bits") == 4
+    or str(STUDY["quantizers"][name].get("format")).endswith("4")
+]
+FIGURES = [
+    name
+    for name, wanted in {
+        "retained_knowledge": not set(ENTRIES) - set(ENTRIES.values()),
+        "survival": ROUNDING and ENTRIES,
+        "lr": ROUNDING and any(len(rates) > 1 for rates in RATES.values()),
+        "grid": FOUR_BIT and set(ENTRIES) - set(SURE_MODELS),
+        "sure": FOUR_BIT and SURE_MODELS,
+        "time": True,
+    }.items()
+    if wanted
+]
 CORPUS_FOLDERS = expand(f"{RESULTS}/corpora/{{corpus}}", corpus=CORPORA)
 
 # What tables and figures say of a study: names, and what a reader must know of each entry.
@@ -252,6 +275,128 @@ rule figure_retained:
         "Figure 1: retained knowledge"
     shell:
         "python -m scripts.figure_retained --settings {params.settings} --retained {input}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+
+
+rule figure_survival:
+    input:
+        recovery=rules.recovery.output.csv,
+        absorption=rules.absorption_table.output,
+    output:
+        pdf=f"{RESULTS}/figures/survival.pdf",
+        png=report(
+            f"{RESULTS}/figures/survival.png",
+            caption="../report/survival.rst",
+            category="5 Why",
+        ),
+    log:
+        log_of("figure_survival", "survival"),
+    benchmark:
+        benchmark_of("figure_survival", "survival")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_survival.py"),
+    message:
+        "Figure: what survives the grid, and what comes back"
+    shell:
+        "python -m scripts.figure_survival --settings {params.settings} --figure survival --recovery {input.recovery} --absorption {input.absorption}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+
+
+rule figure_lr:
+    input:
+        recovery=rules.recovery.output.csv,
+        absorption=rules.absorption_table.output,
+    output:
+        pdf=f"{RESULTS}/figures/lr.pdf",
+        png=report(
+            f"{RESULTS}/figures/lr.png",
+            caption="../report/lr.rst",
+            category="5 Why",
+        ),
+    log:
+        log_of("figure_lr", "lr"),
+    benchmark:
+        benchmark_of("figure_lr", "lr")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_survival.py"),
+    message:
+        "Figure: recovery over learning rate and storage"
+    shell:
+        "python -m scripts.figure_survival --settings {params.settings} --figure lr --recovery {input.recovery} --absorption {input.absorption}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+
+
+rule figure_grid:
+    input:
+        ABSORPTIONS,
+    output:
+        pdf=f"{RESULTS}/figures/grid.pdf",
+        png=report(
+            f"{RESULTS}/figures/grid.png",
+            caption="../report/grid.rst",
+            category="5 Why",
+        ),
+    log:
+        log_of("figure_grid", "grid"),
+    benchmark:
+        benchmark_of("figure_grid", "grid")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_grid.py"),
+    message:
+        "Figure: where on the grid the changed weights lie"
+    shell:
+        "python -m scripts.figure_grid --settings {params.settings}"
+        " --pdf {output.pdf} --png {output.png} {input} > {log} 2>&1"
+
+
+rule figure_sure:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+    output:
+        pdf=f"{RESULTS}/figures/sure.pdf",
+        png=report(
+            f"{RESULTS}/figures/sure.png",
+            caption="../report/sure.rst",
+            category="5 Why",
+        ),
+    log:
+        log_of("figure_sure", "sure"),
+    benchmark:
+        benchmark_of("figure_sure", "sure")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_sure.py"),
+    message:
+        "Figure: SURE, its controls and its base"
+    shell:
+        "python -m scripts.figure_sure --settings {params.settings} --metrics {input.metrics}"
         " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
 
 

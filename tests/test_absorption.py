@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from relapse.analysis.absorption import absorption, edge, predicted
+from relapse.analysis.absorption import absorption, predicted
+from relapse.analysis.bfloat16 import edge
 from relapse.quantization import BACKENDS, Grid
 from relapse.unlearning.storage import store
 

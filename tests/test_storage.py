@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from relapse.analysis.absorption import edge
+from relapse.analysis.bfloat16 import edge, passing_step
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import states, store
 
@@ -91,6 +91,13 @@ def test_the_edge_is_where_rounding_swallows_a_step(step, expected):
         after = weight + step
         store([after], "bfloat16")
         assert bool(after != weight) is moves
+
+
+@pytest.mark.parametrize(("half_width", "expected"), [(0.019, 2**-14), (2.0**-6, 2**-15), (0.045, 2**-13)])
+def test_the_step_at_which_the_edge_passes(half_width, expected):
+    # 0.019 lies between 2^-6 and 2^-5: the edge must be 2^-5, so that 256 s > 2^-6.
+    assert passing_step(half_width) == expected
+    assert edge(expected * 1.01) >= half_width > edge(expected * 0.99)
 
 
 def test_a_run_stops_when_it_has_forgotten_enough():

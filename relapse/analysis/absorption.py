@@ -23,23 +23,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from relapse.analysis.bfloat16 import edge
 from relapse.quantization import Backend, Grid
 
 STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
 PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
 BINS = 50  # of |w| over the group's largest, in the histogram
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
-
-
-def edge(step: float) -> float:
-    """|w| from which on a step is lost in rounding to nearest bfloat16: 2^(e+1), e largest with 2^(e-8) < step.
-
-    0.0156 for a step of 6e-5, 0.031 for 1.2e-4.
-    """
-    exponent = math.floor(math.log2(256 * step))
-    if 2.0**exponent == 256 * step:
-        exponent -= 1  # a tie goes to the even neighbour, which is as often the old value
-    return 2.0 ** (exponent + 1)
 
 
 def predicted(weight: Tensor, grid: Grid, step: float | None) -> tuple[float, float]:

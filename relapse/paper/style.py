@@ -1,5 +1,6 @@
 """How every figure looks, and how it is written so that the same numbers give the same bytes."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -36,9 +37,23 @@ RC = {
 }
 
 
+def heading(figure: plt.Figure, title: str, note: str) -> None:
+    """Title and a quieter note below it at the figure's upper left, wrapped to its width."""
+    wide, high = figure.get_size_inches()
+    top = 0.2
+    for text, size, step, style in ((title, 12, 0.21, {"fontweight": "bold"}), (note, 8.5, 0.16, {"color": QUIET})):
+        for line in textwrap.wrap(
+            text, int((wide - 0.3) / (size * 0.0083 if style.get("fontweight") else size * 0.0074))
+        ):
+            figure.text(0.12 / wide, 1 - top / high, line, fontsize=size, va="center", **style)
+            top += step
+        top += 0.03
+
+
 def write(figure: plt.Figure, pdf: Path, png: Path) -> None:
     """Save a figure as pdf and png, without dates or versions in either."""
     for path, metadata in ((pdf, {"CreationDate": None, "Producer": None, "Creator": None}), (png, {"Software": None})):
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata=metadata)
+        with matplotlib.rc_context(RC):
+            figure.savefig(path, metadata=metadata)
     plt.close(figure)
