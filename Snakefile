@@ -18,7 +18,7 @@ rule all:
     input:
         f"{RESULTS}/metrics.csv",
         rules.models_table.output,
-        rules.absorption_table.output,
+        rules.absorption_table.output if ABSORPTIONS else [],
         rules.retained.output,
         [
             f"{RESULTS}/tables/table{number}.{kind}"

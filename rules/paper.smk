@@ -47,8 +47,8 @@ FIGURES = [
     name
     for name, wanted in {
         "retained_knowledge": not set(ENTRIES) - set(ENTRIES.values()),
-        "survival": ROUNDING and ENTRIES,
-        "lr": ROUNDING and any(len(rates) > 1 for rates in RATES.values()),
+        "survival": ABSORPTIONS,
+        "lr": ABSORPTIONS and any(len(rates) > 1 for rates in RATES.values()),
         "grid": FOUR_BIT and set(ENTRIES) - set(SURE_MODELS),
         "sure": FOUR_BIT and SURE_MODELS,
         "time": True,

@@ -184,7 +184,9 @@ def read_csv(path: Path) -> list[Recovery]:
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; nan where one side is constant."""
+    """Spearman's rank correlation, ties sharing their mean rank; nan where one side is constant or empty."""
+    if not len(x):
+        return math.nan
     ranks = [_ranks(np.asarray(values, dtype=float)) for values in (x, y)]
     deviations = [values - values.mean() for values in ranks]
     scale = math.sqrt(float((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum()))

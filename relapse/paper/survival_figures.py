@@ -1,5 +1,7 @@
 """Why knowledge comes back: recovered against surviving share, and recovery over learning rate and storage."""
 
+import math
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -19,11 +21,9 @@ def forgotten(cells: pd.DataFrame) -> pd.DataFrame:
 def survival_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
     """Recovered share of what was forgotten against the surviving share of the update; a point per model and quantizer.
 
-    Raises RelapseError where no cell forgot anything.
+    Empty, and saying so, where no model forgot anything.
     """
     shown = forgotten(cells).dropna(subset=["surviving"])
-    if shown.empty:
-        raise RelapseError("no model of this study forgot anything, so that there is no recovery to show")
     left_out = len(cells) - len(shown)
     with plt.rc_context(RC):
         figure, axes = plt.subplots(figsize=(7.2, 4.9))
@@ -45,10 +45,11 @@ def survival_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
         axes.axhline(0, color=QUIET, linewidth=0.8)
         axes.set_xlabel("surviving share of the update  (0: the grid absorbs it, 1: all of it survives)")
         axes.set_ylabel("recovered share of what was forgotten, %")
-        low, high = (100 * shown["recovered"]).quantile([0.01, 0.99])
+        low, high = (100 * shown["recovered"]).quantile([0.01, 0.99]).fillna(0)
         axes.set_ylim(min(-30, low - 15), max(110, high + 15))
         rho = correlation(shown["surviving"], shown["recovered"])
-        note = f"Rank correlation {rho:.2f} over {len(shown)} cells; 95 % intervals. "
+        note = f"{len(shown)} cells with 95 % intervals"
+        note += "; " if math.isnan(rho) else f"; rank correlation {rho:.2f}. "
         note += f"{left_out} cells that forgot too little to tell are left out." if left_out else ""
         heading(figure, _survival_title(shown), note)
         _survival_legend(figure, study, shown)
@@ -57,6 +58,8 @@ def survival_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
 
 def _survival_title(shown: pd.DataFrame) -> str:
     """The median surviving share of the cells that recover, and of the others."""
+    if shown.empty:
+        return "Nothing was forgotten, so that nothing can come back"
     back = shown["verdict"] == "recovered"
     if back.all() or not back.any():
         return f"Knowledge comes back in {'every' if back.any() else 'no'} cell"

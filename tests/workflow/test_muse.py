@@ -85,7 +85,14 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
     tokens = len(tokenizer((given / "muse/raw/forget.txt").read_text(), add_special_tokens=False)["input_ids"])
     windows = -(-(tokens + 1) // 63)
     assert training["history"][-1]["step"] == -(-windows // 2)
-    assert workflow.planned(tmp_path / "muse.yaml") == {"retained", "table1", "figure_retained", "timings"}
+    assert workflow.planned(tmp_path / "muse.yaml") == {
+        "retained",
+        "recovery",
+        "table1",
+        "figure_retained",
+        "figure_survival",
+        "timings",
+    }
     # A changed weights file of the user's makes everything downstream stale.
     config = given / "retrain/config.json"
     config.write_text(config.read_text() + "\n")

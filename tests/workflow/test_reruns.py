@@ -6,14 +6,21 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("mini")
 
-MODELS = ("target", "retrain", "ga_gdr", "npo_klr")
-QUANTIZERS = ("full", "rtn-int8")
-METHODS = ("ga_gdr", "npo_klr")
-SUMMARY = {"collect", "retained", "table1", "figure_retained", "timings"}
+METHODS = ("ga_gdr", "npo_klr", "npo_klr_sure")
+MODELS = ("target", "retrain", *METHODS)
+QUANTIZERS = ("full", "rtn-int4")
+FOUR_BIT = {"figure_survival", "figure_grid", "figure_sure"}
+SUMMARY = {"collect", "retained", "recovery", "table1", "table3", "figure_retained", "timings"} | FOUR_BIT
 
 
 def evaluations(models=MODELS, quantizers=QUANTIZERS, seed=0):
     return {f"evaluate bios-{model}-{seed}-{quantizer}" for model, quantizer in itertools.product(models, quantizers)}
+
+
+def unlearned(models=METHODS, seed=0):
+    """Unlearning runs, and what is computed of their weights alone."""
+    runs = {f"{rule} bios-{model}-{seed}" for rule in ("unlearn", "absorption") for model in models}
+    return runs | {"absorption_table"}
 
 
 def change(path, value):
@@ -28,6 +35,10 @@ def change(path, value):
     return edit
 
 
+def absorptions():
+    return {item for item in unlearned() if not item.startswith("unlearn")}
+
+
 def remove(section, name):
     return lambda study: study[section].pop(name)
 
@@ -35,39 +46,47 @@ def remove(section, name):
 EDITS = {
     "a method's lr": (
         change(("methods", "npo_klr", "lr"), 2.0e-4),
-        {"unlearn bios-npo_klr-0"} | evaluations(["npo_klr"]) | SUMMARY,
+        unlearned(["npo_klr"]) | evaluations(["npo_klr"]) | SUMMARY | {"models_table"},
     ),
-    "a quantizer's bits": (
-        change(("quantizers", "rtn-int8", "bits"), 6),
-        evaluations(quantizers=["rtn-int8"]) | SUMMARY,
+    "a quantizer's groups": (
+        change(("quantizers", "rtn-int4", "group_size"), 32),
+        absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY,
     ),
     "a metric's setting": (change(("metrics", "verbmem_forget", "max_new_tokens"), 9), evaluations() | SUMMARY),
     "privleak's k": (change(("metrics", "privleak", "k"), 20), evaluations() | SUMMARY),
     "one more seed": (
         change(("seeds",), [0, 1]),
         {f"train bios-{model}-1" for model in ("target", "retrain")}
-        | {f"unlearn bios-{method}-1" for method in METHODS}
+        | unlearned(seed=1)
         | evaluations(seed=1)
         | SUMMARY,
     ),
     "one more method": (
         change(("methods", "npo"), {"lr": 1.0e-4, "steps": 4, "batch_size": 2, "max_length": 128}),
-        {"unlearn bios-npo-0"} | evaluations(["npo"]) | SUMMARY,
+        unlearned(["npo"]) | evaluations(["npo"]) | SUMMARY | {"models_table"},
     ),
     "the same method under another name": (
         change(("methods", "fast"), {"method": "ga", "lr": 1.0e-3, "steps": 4, "batch_size": 2, "max_length": 128}),
-        {"unlearn bios-fast-0"} | evaluations(["fast"]) | SUMMARY,
+        unlearned(["fast"]) | evaluations(["fast"]) | SUMMARY | {"models_table"},
     ),
     "one more quantizer": (
         change(("quantizers", "bnb-nf4"), {"backend": "bitsandbytes", "format": "nf4"}),
-        evaluations(quantizers=["bnb-nf4"]) | SUMMARY,
+        absorptions() | evaluations(quantizers=["bnb-nf4"]) | SUMMARY,
     ),
-    "a removed method": (remove("methods", "ga_gdr"), SUMMARY),
-    "a removed quantizer": (remove("quantizers", "rtn-int8"), SUMMARY),
+    "a grid": (
+        change(("methods", "npo"), {"steps": 4, "batch_size": 2, "max_length": 128, "grid": {"lr": [1.0e-4, 2.0e-4]}}),
+        unlearned(["npo-lr0.0001", "npo-lr0.0002"])
+        | evaluations(["npo-lr0.0001", "npo-lr0.0002"])
+        | (SUMMARY - {"figure_retained"})
+        | {"models_table", "figure_lr"},
+    ),
+    "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
+    "a removed quantizer": (remove("quantizers", "rtn-int4"), SUMMARY - FOUR_BIT),
     "target's training": (
         change(("models", "target", "steps"), 251),
         {"train bios-target-0"}
-        | {f"unlearn bios-{method}-0" for method in METHODS}
+        | unlearned()
+        | {"models_table"}
         | evaluations([model for model in MODELS if model != "retrain"])
         | SUMMARY,
     ),
@@ -95,14 +114,18 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("relapse/unlearning/losses.py", {f"unlearn bios-{m}-0" for m in METHODS} | evaluations(METHODS) | SUMMARY),
-        ("relapse/unlearning/methods/npo.py", {"unlearn bios-npo_klr-0"} | evaluations(["npo_klr"]) | SUMMARY),
-        ("relapse/quantization/rtn.py", evaluations(quantizers=["rtn-int8"]) | SUMMARY),
+        ("relapse/unlearning/losses.py", unlearned() | evaluations(METHODS) | SUMMARY),
+        (
+            "relapse/unlearning/methods/npo.py",
+            unlearned(["npo_klr", "npo_klr_sure"]) | evaluations(["npo_klr", "npo_klr_sure"]) | SUMMARY,
+        ),
+        ("relapse/quantization/rtn.py", absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY),
         ("relapse/quantization/bnb.py", set()),
-        ("relapse/metrics/privleak.py", evaluations() | SUMMARY),
-        ("relapse/metrics/generation.py", evaluations() | SUMMARY),
+        ("relapse/metrics/privleak.py", evaluations() | SUMMARY - {"figure_grid"}),
+        ("relapse/analysis/absorption.py", absorptions() | {"figure_survival", "figure_grid"}),
         ("relapse/paper/figures.py", {"figure_retained"}),
-        ("scripts/table1.py", {"table1"}),
+        ("relapse/paper/sure_figure.py", {"figure_sure"}),
+        ("scripts/table.py", {"table1", "table3"}),
     ],
 )
 def test_a_changed_source_reruns_what_executes_it(finished, source, expected):
@@ -117,6 +140,6 @@ def test_a_changed_source_reruns_what_executes_it(finished, source, expected):
 
 
 def test_a_study_file_replaces_the_default_one(finished, edited):
-    """Nothing of config.yaml, which names six methods and six quantizers, leaks into another study."""
+    """Nothing of config.yaml, which names eight methods and six quantizers, leaks into another study."""
     done = finished.snakemake("--dry-run", "--forceall", "--cores", "1", study=edited(remove("methods", "ga_gdr")))
     assert "npo_klr" in done.stdout and "ga_gdr" not in done.stdout and "nf4" not in done.stdout

@@ -24,7 +24,7 @@ def test_every_score_has_its_interval_and_its_records(finished):
         reader = csv.DictReader(file)
         assert reader.fieldnames == COLUMNS
         rows = list(reader)
-    assert len(rows) == 4 * 2 * 4  # models x quantizers x metrics
+    assert len(rows) == 5 * 2 * 4  # models x quantizers x metrics
     for row in rows:
         assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
         records = results / f"metrics/bios/{row['model']}/seed0/{row['quantizer']}.records.jsonl"
@@ -45,18 +45,41 @@ def test_tables_figures_and_headline_are_there(finished):
     for name in ("table1.csv", "table1.md", "table1.tex", "table1.html"):
         text = (results / "tables" / name).read_text()
         assert "npo" in text.lower() and "retrain" in text.lower()
-    for name in ("retained_knowledge.png", "time.png"):
-        assert (results / "figures" / name).read_bytes().startswith(b"\x89PNG")
-    for name in ("retained_knowledge.pdf", "time.pdf"):
-        assert (results / "figures" / name).read_bytes().startswith(b"%PDF")
+    for name in ("retained_knowledge", "survival", "grid", "sure", "time"):
+        assert (results / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert "full precision" in (results / "headline.txt").read_text()
+
+
+def test_recovery_absorption_and_settings_cover_every_method(finished):
+    results = finished.directory / "results/mini"
+    methods = {"ga_gdr", "npo_klr", "npo_klr_sure"}
+    for name, keys in (("recovery", ("verdict", "equivalent")), ("absorption", ("surviving", "stopped_by"))):
+        with (results / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["model"] for row in rows} == methods and {row["quantizer"] for row in rows} == {"rtn-int4"}
+        assert all(row[key] for row in rows for key in keys)
+    with (results / "models.csv").open(newline="") as file:
+        settings = {row["model"]: row for row in csv.DictReader(file)}
+    assert settings.keys() == methods | {"base", "target", "retrain"}
+    assert (settings["npo_klr_sure"]["mask"], settings["npo_klr_sure"]["percentile"]) == ("paper", "90.0")
+    assert settings["npo_klr"]["formulation"] == "paper" and not settings["ga_gdr"]["formulation"]
+
+
+def test_a_run_says_what_ended_it_and_what_moved(finished):
+    training = finished.directory / "results/mini/models/bios/npo_klr_sure/seed0/training.json"
+    said = json.loads(training.read_text())
+    assert said["stopped_by"] in ("steps", "knowmem_forget")
+    assert [step for step, _ in said["knowmem_forget"]] == [0, 5]
+    assert said["moving"] and all(name.endswith("proj.weight") for name in said["moving"])
 
 
 def test_models_are_saved_in_the_storage_they_were_trained_in(finished):
     from safetensors import safe_open
 
     models = finished.directory / "results/mini/models/bios"
-    for model, dtype in [("target", "BF16"), ("retrain", "BF16"), ("ga_gdr", "BF16"), ("npo_klr", "F32")]:
+    dtypes = {"target": "BF16", "retrain": "BF16", "ga_gdr": "BF16", "npo_klr": "F32", "npo_klr_sure": "BF16"}
+    for model, dtype in dtypes.items():
         with safe_open(models / model / "seed0/model.safetensors", "np") as tensors:
             assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {dtype}  # noqa: SIM118
         settings = json.loads((models / model / "seed0/training.json").read_text())
@@ -95,7 +118,7 @@ def test_the_report_opens_in_a_browser_without_a_network(report, tmp_path):
         timeout=120,
     )
     # What the page's own script has drawn: the study's introduction, and a menu entry for every category.
-    for words in ("mini", "Headline", "Retained knowledge", "Table 1", "Where the time goes"):
+    for words in ("mini", "Headline", "Retained knowledge", "Table 1", "Table 3", "Recovery", "Where the time goes"):
         assert words in done.stdout
 
 
