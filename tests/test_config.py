@@ -70,6 +70,8 @@ def problems(wrong: dict) -> list[str]:
     return str(caught.value).splitlines()
 
 
+SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
+
 # path, value, key that the one line begins with, words that the rest contains
 WRONG = [
     # names that are not registered
@@ -98,6 +100,26 @@ WRONG = [
     ("models", REMOVE, "models", ["missing", "mapping"]),
     ("models/target", REMOVE, "models.target", ["missing"]),
     ("metrics/knowmem_forget", REMOVE, "metrics.knowmem_forget", ["missing"]),
+    # formulations, storage, SURE
+    ("methods/npo_klr/formulation", "papr", "methods.npo_klr.formulation", ["'papr'", "Did you mean 'paper'?"]),
+    ("methods/npo_klr/state_storage", "float16", "methods.npo_klr.state_storage", ["bfloat16, float32"]),
+    ("methods/npo_klr/stop_at", 1.5, "methods.npo_klr.stop_at", ["is 1.5", "greater than 0 and less than 1"]),
+    ("methods/npo_klr/mask", "paper", "methods.npo_klr.mask", ["unknown key"]),
+    ("methods/npo_klr", SURE | {"percentile": 101}, "methods.npo_klr.percentile", ["is 101", "at least 0 and at most"]),
+    ("methods/npo_klr", SURE | {"percentile": -1}, "methods.npo_klr.percentile", ["is -1", "at least 0 and at most"]),
+    ("methods/npo_klr", SURE | {"mask": "rows"}, "methods.npo_klr.mask", ["'rows'", "Did you mean 'row'?"]),
+    ("methods/npo_klr", SURE | {"modules": "lin"}, "methods.npo_klr.modules", ["linear, all"]),
+    ("models/target/weight_scale", 0, "models.target.weight_scale", ["is 0", "greater than 0"]),
+    ("evaluation", {"quantizers_per_job": 0}, "evaluation.quantizers_per_job", ["at least 1"]),
+    # grids
+    ("methods/npo_klr/grid", [1], "methods.npo_klr.grid", ["[1] (a list)", "mapping"]),
+    ("methods/npo_klr/grid", {}, "methods.npo_klr.grid", ["empty"]),
+    ("methods/npo_klr/grid", {"alpha": 1.0}, "methods.npo_klr.grid.alpha", ["is 1.0", "a list"]),
+    ("methods/npo_klr/grid", {"alpha": []}, "methods.npo_klr.grid.alpha", ["an empty list"]),
+    ("methods/npo_klr/grid", {"beta": [0.1, 0]}, "methods.npo_klr.grid.beta", ["is 0", "greater than 0"]),
+    ("methods/npo_klr/grid", {"bata": [0.1]}, "methods.npo_klr.grid.bata", ["unknown key", "Did you mean 'beta'?"]),
+    ("methods/npo_klr/grid", {"alpha": [1.0, 2.0]}, "methods.npo_klr.grid.alpha", ["stands in the entry too"]),
+    ("methods/npo_klr/grid", {"beta": [0.1, 0.10000001]}, "methods.npo_klr.grid", ["would be called npo_klr-beta0.1"]),
     # values
     ("methods/npo_klr/lr", "1e-5", "methods.npo_klr.lr", ["'1e-5' (text)", "write 1.0e-5"]),
     ("methods/npo_klr/lr", "3E4", "methods.npo_klr.lr", ["write 3.0e+4"]),
@@ -111,7 +133,7 @@ WRONG = [
     ("methods/npo_klr/steps", 0, "methods.npo_klr.steps", ["is 0", "a whole number (at least 1"]),
     ("methods/npo_klr/steps", 2.5, "methods.npo_klr.steps", ["is 2.5", "a whole number"]),
     ("methods/npo_klr/batch_size", -8, "methods.npo_klr.batch_size", ["is -8", "at least 1"]),
-    ("methods/npo_klr/storage", "float16", "methods.npo_klr.storage", ["bfloat16, float32", "Did you mean"]),
+    ("methods/npo_klr/storage", "float16", "methods.npo_klr.storage", ["bfloat16, bfloat16_stochastic, float32"]),
     ("methods/npo_klr/kl_direction", "forward", "methods.npo_klr.kl_direction", ["reference_to_model"]),
     ("methods/npo_klr/epochs", 2, "methods.npo_klr", ["exactly one of steps and epochs", "it has steps and epochs"]),
     ("methods/npo_klr/steps", REMOVE, "methods.npo_klr", ["exactly one of steps and epochs", "neither"]),
@@ -224,7 +246,8 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
     full = config.resolve(given)
     assert given == before
     assert full["study"] == "default" and full["seeds"] == [0] and full["compute"] == "float32"
-    assert full["evaluation"] == {"batch_size": 32, "bootstrap_samples": 2000} == EVALUATION
+    assert full["evaluation"] == EVALUATION | {"quantizers_per_job": 1}
+    assert EVALUATION == {"batch_size": 32, "bootstrap_samples": 2000}
     assert full["methods"]["npo_klr"] == {
         "method": "npo_klr",
         "lr": 1e-5,
@@ -232,10 +255,12 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "batch_size": 8,
         "max_length": 64,
         "storage": "bfloat16",
+        "state_storage": "float32",
         "reference": "cache",
         "max_grad_norm": 1.0,
         "alpha": 1.0,
         "beta": 0.1,
+        "formulation": "paper",
         "kl_direction": "reference_to_model",
     }
     assert full["quantizers"]["int4"]["scale"] == "llmcompressor"
@@ -254,6 +279,35 @@ def test_resolving_twice_changes_nothing():
 def test_two_entries_may_use_one_method():
     full = config.resolve(edited(("methods/slow", {"method": "ga", "lr": 1e-6, "epochs": 1, "max_length": 64})))
     assert full["methods"]["slow"]["method"] == "ga" and "steps" not in full["methods"]["slow"]
+
+
+def test_a_grid_becomes_a_model_for_each_combination():
+    entry = {"steps": 2, "max_length": 64, "alpha": 1.0, "grid": {"lr": [1e-5, 5e-4], "storage": ["float32"]}}
+    wanted = edited(("methods", {"npo_klr": entry, "mine": entry | {"method": "ga_gdr"}}))
+    resolved = config.resolve(wanted)["methods"]
+    assert list(resolved) == [
+        "npo_klr-lr1e-05-float32",
+        "npo_klr-lr0.0005-float32",
+        "mine-lr1e-05-float32",
+        "mine-lr0.0005-float32",
+    ]
+    point = resolved["mine-lr0.0005-float32"]
+    assert (point["method"], point["lr"], point["storage"], "grid" in point) == ("ga_gdr", 5e-4, "float32", False)
+    assert resolved["npo_klr-lr1e-05-float32"]["method"] == "npo_klr"
+    assert set(config.entry_names(wanted).values()) == {"npo_klr", "mine"}
+    assert config.entry_names(study()) == {"npo_klr": "npo_klr"}
+
+
+def test_an_unknown_method_of_a_grid_is_named_once():
+    entry = {"steps": 2, "max_length": 64, "alpha": 1.0, "grid": {"lr": [1e-5, 5e-4]}}
+    (line,) = problems(edited(("methods/npo_kl", entry)))
+    assert line.startswith("methods.npo_kl: unknown method 'npo_kl'. Did you mean 'npo_klr'?")
+
+
+def test_bfloat16_compute_holds_everything_in_bfloat16():
+    lines = problems(edited(("compute", "bfloat16"), ("methods/npo_klr/storage", "bfloat16_stochastic")))
+    assert [line.split(": ")[0] for line in lines] == ["methods.npo_klr.storage", "methods.npo_klr.state_storage"]
+    assert config.resolve(edited(("compute", "bfloat16"), ("methods/npo_klr/state_storage", "bfloat16")))
 
 
 def test_models_that_need_no_base_or_retrain():
@@ -285,7 +339,9 @@ def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
         "npo_gdr",
         "npo_klr",
     }
-    assert len({entry["lr"] for entry in default["methods"].values()}) == 1
+    sure = {entry["lr"] for entry in default["methods"].values() if entry["method"].endswith("_sure")}
+    (plain,) = {entry["lr"] for entry in default["methods"].values() if not entry["method"].endswith("_sure")}
+    assert sure == {10 * plain}  # about ten times larger, as the paper has it
     assert set(default["metrics"]) == set(METRICS.names())
 
 
