@@ -37,8 +37,8 @@ run: .venv/built
 	$(SNAKEMAKE) --cores $(CORES)
 	@$(MAKE) --no-print-directory report
 	@echo
-	@echo "Tables:   $(RESULTS)/tables/table1.md  (.csv, .tex, .html)   $(RESULTS)/metrics.csv   $(RESULTS)/retained.csv"
-	@echo "Figures:  $(RESULTS)/figures/retained_knowledge.png (.pdf)   $(RESULTS)/figures/time.png (.pdf)"
+	@echo "Tables:   $(RESULTS)/tables/   $(RESULTS)/metrics.csv   retained.csv   recovery.csv   absorption.csv   models.csv"
+	@echo "Figures:  $(RESULTS)/figures/"
 	@echo "Report:   $(RESULTS)/report.html"
 	@echo
 	@cat $(RESULTS)/headline.txt

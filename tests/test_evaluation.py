@@ -35,6 +35,30 @@ def command(*arguments):
     )
 
 
+def test_several_quantizers_in_one_process_give_the_scores_of_several_processes(tiny_llama, muse, tmp_path):
+    """And PrivLeak's reference of the retrain model is its own full precision, which comes first."""
+    quantizers = {"full": {"backend": "full"}, "int4": {"backend": "rtn", "bits": 4, "group_size": 64}}
+    common = ["--model", tiny_llama, "--corpus", muse, "--metrics", json.dumps(METRICS)]
+    files = {kind: [tmp_path / f"{name}.{kind}" for name in quantizers] for kind in ("json", "jsonl")}
+    done = command(
+        *(*common, "--reference", "self", "--quantizer", *map(json.dumps, quantizers.values())),
+        *("--quantizer-name", *quantizers, "--out", *files["json"], "--records", *files["jsonl"]),
+    )
+    assert done.returncode == 0, done.stderr
+    references = ("self", files["jsonl"][0])
+    for (name, entry), reference, out, records in zip(quantizers.items(), references, *files.values(), strict=True):
+        alone, its_records = tmp_path / "alone.json", tmp_path / "alone.jsonl"
+        done = command(
+            *(*common, "--reference", reference, "--quantizer", json.dumps(entry), "--quantizer-name", name),
+            *("--out", alone, "--records", its_records),
+        )
+        assert done.returncode == 0, done.stderr
+        assert alone.read_text() == out.read_text()
+        assert its_records.read_text() == records.read_text()
+    done = command(*common, "--quantizer", *map(json.dumps, quantizers.values()), "--out", files["json"][0])
+    assert done.returncode == 2 and "there are 2 --quantizer" in done.stderr
+
+
 def test_the_plain_command(tiny_llama, muse, tmp_path):
     out, records = tmp_path / "scores.json", tmp_path / "records.jsonl"
     done = command(
