@@ -35,7 +35,7 @@ def test_scaled_weights_compute_the_same(tiny_llama, factor):
     for layer in models.linear_layers(model):
         assert torch.equal(scaled.get_submodule(layer).weight, factor * model.get_submodule(layer).weight)
     with torch.no_grad():
-        torch.testing.assert_close(scaled(TOKENS).logits, model(TOKENS).logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(scaled(TOKENS).logits, model(TOKENS).logits, rtol=1e-2, atol=5e-3)  # RMSNorm's eps
 
 
 def test_only_a_llama_is_scaled():
