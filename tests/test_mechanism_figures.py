@@ -144,7 +144,7 @@ def test_lr_has_a_panel_for_each_storage_and_the_edge_in_bfloat16_alone(study, c
     ]
     # Half steps of 0.0155, 0.0188 and 0.04 are passed where 256 lr reaches 2^-7, 2^-6 and 2^-5; int8's lies left.
     assert edges == [set(), {2**-15, 2**-14, 2**-13}, set()]
-    assert "int4 brings it back up to lr 5e-05, and only with: bfloat16" in words(figure)
+    assert "int4 brings knowledge back up to lr 5e-05, and only with: bfloat16" in words(figure)
 
 
 def test_lr_needs_a_grid(study, cells):

@@ -126,9 +126,10 @@ def _title(study: Study, metrics: pd.DataFrame, models: list[str], four: list[st
         return max(means[name, quantizer, "knowmem_forget"] - full for quantizer in four)
 
     def words(names: list[str]) -> str:
-        return f"{min(map(rise, names)):+.0f} to {max(map(rise, names)):+.0f} points" if names else ""
+        low, high = (f"{round(end(map(rise, names))):+d}" for end in (min, max))
+        return f"{low} to {high} points"
 
     sure = [name for name in good if study.methods[name].get("mask") not in (None, "random", "released")]
     others = [name for name in good if name not in sure]
     parts = [f"SURE {words(sure)}"] * bool(sure) + [f"others {words(others)}"] * bool(others)
-    return f"Largest rise of KnowMem forget at 4 bit: {'; '.join(parts)}"
+    return f"Rise of KnowMem forget at 4 bit: {'; '.join(parts)}"

@@ -4,6 +4,7 @@ import math
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import NullFormatter
 
 from relapse.analysis.bfloat16 import passing_step
 from relapse.analysis.recovery import correlation
@@ -108,8 +109,8 @@ def lr_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
             _rate_panel(axes, study, shown[shown["storage"] == storage], storage)
         grid[0][0].set_ylabel("recovered share, %")
         grid[0][0].set_ylim(-35, 125)
-        note = f"{method}. Hollow: forgot too little to tell, or stopped at the limit of steps. "
-        note += "Dashed: below this rate half a step of the grid is wider than what bfloat16 lets move."
+        note = f"{method}. Hollow: stopped at the limit of steps. Rates at which nothing was forgotten are left out. "
+        note += "Dashed: left of it bfloat16 moves only weights within half a step of that uniform grid."
         heading(figure, _lr_title(study, shown), note)
         handles = [
             plt.Line2D(
@@ -129,14 +130,13 @@ def _line(quantizer: str) -> str:
 
 def _rate_panel(axes: plt.Axes, study: Study, cells: pd.DataFrame, storage: str) -> None:
     for name, entry in study.quantizers.items():
-        line = cells[cells["quantizer"] == name].dropna(subset=["recovered"]).sort_values("lr")
+        line = forgotten(cells[cells["quantizer"] == name]).sort_values("lr")
         if line.empty:
             continue
         colour, y = quantizer_colour(entry), 100 * line["recovered"].clip(-0.3, 1.2)
         axes.plot(line["lr"], y, _line(name), color=colour, linewidth=1.4, zorder=2)
-        weak = (line["verdict"] == "nothing forgotten") | line["limit"]
         for hollow in (True, False):
-            part = line[weak == hollow]
+            part = line[line["limit"] == hollow]
             face = "white" if hollow else colour
             axes.plot(part["lr"], y[part.index], "o", color=colour, markerfacecolor=face, markersize=4.5, zorder=3)
         if storage.startswith("bfloat16") and storage != "bfloat16_stochastic" and entry["backend"] == "rtn":
@@ -145,6 +145,8 @@ def _rate_panel(axes: plt.Axes, study: Study, cells: pd.DataFrame, storage: str)
                 axes.axvline(rate, color=colour, linewidth=1.1, linestyle=(0, (4, 3)), alpha=0.7, zorder=1)
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.set_xscale("log")
+    axes.set_xlim(0.8 * cells["lr"].min(), 1.25 * cells["lr"].max())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("learning rate")
     axes.set_title(STORAGE_LABELS[storage], fontsize=9.5)
 
@@ -156,5 +158,4 @@ def _lr_title(study: Study, cells: pd.DataFrame) -> str:
     if back.empty:
         return "At no rate and in no storage does knowledge come back at 4 bit"
     names = [label for name, label in STORAGE_LABELS.items() if name in set(back["storage"])]
-    rates = back["lr"]
-    return f"int4 brings it back up to lr {rates.max():.1g}, and only with: {'; '.join(names)}"
+    return f"int4 brings knowledge back up to lr {back['lr'].max():.1g}, and only with: {'; '.join(names)}"
