@@ -10,7 +10,7 @@ Its released code does something else twice over, so there are three masks, and 
 - `row`: rows of weight matrices, chosen at every step from that step's forget gradient. The mask is put on the
 gradient, so that AdamW's momentum still moves a row for some steps after it was last chosen.
 - `released`: no mask, and the forget gradient twice, which is what the released code comes to when it runs.
-- `random`: for every module that `paper` keeps, one of the same shape drawn at random: as many weights, chosen blindly.
+- `random`: for every module that `paper` keeps, one with as many weights drawn at random.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ SURE = {
         "default": "paper",
         "description": "What is updated. paper: the modules whose forget gradient at the target's weights has a norm "
         "at or above `percentile` (Eq. 4-6), chosen once. row: the rows, chosen at every step. released: everything, "
-        "with the forget gradient counted twice, as the released code runs. random: a control, as many modules of the "
-        "same shapes as `paper` keeps.",
+        "with the forget gradient counted twice, as the released code runs. random: a control, as many modules with as "
+        "many weights as `paper` keeps.",
     },
     "percentile": {
         "type": "number",
@@ -93,11 +93,11 @@ def mask_rows(forget: Sequence[torch.Tensor], total: Sequence[torch.Tensor], per
         _rows(gradient).mul_((norms >= least).unsqueeze(1))  # (rows, width) * (rows, 1)
 
 
-def same_shapes(kept: Sequence[str], weights: dict[str, torch.Tensor], generator: torch.Generator) -> list[str]:
-    """A random mask of the same size: for each kept module one of its shape, drawn without replacement."""
+def same_sizes(kept: Sequence[str], weights: dict[str, torch.Tensor], generator: torch.Generator) -> list[str]:
+    """A random mask of the same size: for each kept module one with as many weights, drawn without replacement."""
     chosen: list[str] = []
     for name in kept:
-        pool = [other for other, weight in weights.items() if weight.shape == weights[name].shape]
+        pool = [other for other, weight in weights.items() if weight.numel() == weights[name].numel()]
         pool = [other for other in pool if other not in chosen]
         chosen.append(pool[int(torch.randint(len(pool), (), generator=generator))])
     return chosen
@@ -115,7 +115,7 @@ def kept_modules(
     names = list(weights)
     kept = [names[index] for index in salient_modules(saliency, settings["percentile"])]
     if settings["mask"] == "random":
-        kept = same_shapes(kept, weights, generator)
+        kept = same_sizes(kept, weights, generator)
     if not set(kept) & set(eligible(model, "linear")):
         raise RelapseError(
             f"percentile: {settings['percentile']:g} with modules: {settings['modules']} keeps {', '.join(kept)} and "
