@@ -73,7 +73,6 @@ wildcard_constraints:
     corpus=one_of(CORPORA),
     model=one_of(MODELS),
     method=one_of(sorted(STUDY["methods"])),
-    quantizer=one_of(QUANTIZERS),
     seed=r"\d+",
 
 

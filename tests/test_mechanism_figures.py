@@ -174,6 +174,16 @@ def test_sure_greys_what_does_not_meet_the_rule(study, tables):
     assert "npo_klr: SURE\nlr 0.0005" in words(figure)
 
 
+def test_sure_says_what_it_can_where_one_side_does_not_meet_the_rule(study, tables):
+    metrics = pd.read_csv(tables["metrics"])
+    plain = ~metrics["model"].str.startswith("sure") & (metrics["metric"] == "knowmem_retain")
+    lost = metrics.assign(value=metrics["value"].where(~plain | (metrics["model"] == "target"), 10.0))
+    title = words(sure_figure(study, lost))
+    assert "Rise of KnowMem forget at 4 bit: SURE" in title and "others" in title  # SURE as released is one of them
+    nobody = metrics.assign(value=metrics["value"].where(metrics["model"] == "target", 90.0))
+    assert "SURE, its controls and its base" in words(sure_figure(study, nobody))
+
+
 def test_sure_needs_sure(tables):
     plain = {name: entry for name, entry in METHODS.items() if "mask" not in entry}
     with pytest.raises(RelapseError, match="no model of SURE"):

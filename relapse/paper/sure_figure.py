@@ -130,6 +130,6 @@ def _title(study: Study, metrics: pd.DataFrame, models: list[str], four: list[st
         return f"{low} to {high} points"
 
     sure = [name for name in good if study.methods[name].get("mask") not in (None, "random", "released")]
-    others = [name for name in good if name not in sure]
-    parts = [f"SURE {words(sure)}"] * bool(sure) + [f"others {words(others)}"] * bool(others)
+    groups = {"SURE": sure, "others": [name for name in good if name not in sure]}
+    parts = [f"{group} {words(names)}" for group, names in groups.items() if names]
     return f"Rise of KnowMem forget at 4 bit: {'; '.join(parts)}"
