@@ -21,7 +21,12 @@ def middle_rate(study: Study) -> list[str]:
             bases.setdefault(entry["base"], {})[storage_of(entry), entry["lr"]] = name
     if not bases:
         raise RelapseError("this study has no method without a mask, so that there is no update to place on a grid")
-    found = max(bases.values(), key=lambda models: (len({storage for storage, _ in models}), len(models)))
+
+    def told(models: dict[tuple[str, float], str]) -> tuple:
+        constrained = study.methods[next(iter(models.values()))]["constrained"]
+        return len({storage for storage, _ in models}), len(models), constrained
+
+    found = max(bases.values(), key=told)
     rates = sorted({rate for _, rate in found})
     return [name for (_, rate), name in found.items() if rate == rates[len(rates) // 2]]
 
