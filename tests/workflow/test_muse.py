@@ -86,11 +86,15 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
     windows = -(-(tokens + 1) // 63)
     assert training["history"][-1]["step"] == -(-windows // 2)
     assert workflow.planned(tmp_path / "muse.yaml") == {
+        "absorption news-ga_klr-0",
+        "absorption_table",
+        "models_table",
         "retained",
         "recovery",
         "table1",
         "figure_retained",
         "figure_survival",
+        "figure_grid",
         "timings",
     }
     # A changed weights file of the user's makes everything downstream stale.
