@@ -158,3 +158,4 @@ def test_table_shows_shares_verdicts_and_the_rule(tmp_path):
     assert "rtn-int4: equivalent to full precision for 2 of 3 models" in markdown
     page = recovery_table.write_html(study, list(rows.values()))
     assert page.count('class="recovered"') == 1 and "<script" not in page
+    assert page.count('<td class="nothing">–</td>') == 1

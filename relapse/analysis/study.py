@@ -62,7 +62,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
     def method_key(name: str) -> tuple:
         registered = settings["methods"][name].get("method", name)
         base = registered.removesuffix("_sure")
-        return _rank(METHOD_ORDER, base), base, registered != base, name
+        return _rank(METHOD_ORDER, base), base, registered != base, settings["methods"][name].get("lr", 0), name
 
     def quantizer_key(name: str) -> tuple:
         entry = settings["quantizers"][name]

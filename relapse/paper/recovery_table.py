@@ -47,7 +47,7 @@ def remarks(study: Study, cells: Cells) -> list[str]:
         "on forget together: 0, nothing came back; 100, as much as the quantized target knows.",
         f"Filled or bold: recovered (the whole 95 % interval above {100 * MARGIN:.0f} %, p < {ALPHA} after Holm's "
         f"correction for {len(cells)} comparisons); plain: not detected (the whole interval below "
-        f"{100 * MARGIN:.0f} %); ?: cannot tell; grey or in words: nothing forgotten, so that nothing can come back.",
+        f"{100 * MARGIN:.0f} %); ?: cannot tell; –, or in words: nothing forgotten, so that nothing can come back.",
     ]
     for quantizer in _quantizers(study):
         found = [row for (_, _, name), row in cells.items() if name == quantizer]
@@ -91,7 +91,8 @@ def write_html(study: Study, rows: Sequence[Recovery]) -> str:
             for quantizer in quantizers:
                 row = cells[corpus, model, quantizer]
                 kind = {"recovered": ' class="recovered"', "nothing forgotten": ' class="nothing"'}.get(row.verdict, "")
-                body.append(f"<td{kind}>{_share(row)}<small>{_interval(row)}</small></td>")
+                text = EMPTY if row.verdict == "nothing forgotten" else f"{_share(row)}<small>{_interval(row)}</small>"
+                body.append(f"<td{kind}>{text}</td>")
             body.append("</tr>")
         body.append("</table></div>")
     body += [f"<p>{html.escape(remark)}</p>" for remark in remarks(study, cells)]
