@@ -9,6 +9,7 @@ include: "rules/common.smk"
 include: "rules/corpora.smk"
 include: "rules/models.smk"
 include: "rules/unlearn.smk"
+include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
 include: "rules/paper.smk"
 
@@ -32,3 +33,8 @@ rule all:
             for kind in ("pdf", "png")
         ],
         rules.timings.output,
+        [
+            files
+            for name, files in CHECKPOINTS.items()
+            if STUDY["quantizers"][name]["keep"]
+        ],

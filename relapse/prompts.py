@@ -16,6 +16,6 @@ def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
 
 
 def tokenizer_texts(corpus) -> list[str]:
-    """All raw texts, and the few-shot examples, so that their blank lines are tokens of the vocabulary."""
+    """All raw texts but the general one, and the few-shot examples, so that their blank lines are tokens too."""
     shots = [few_shot_prompt(corpus.knowmem[part]) for part in ("forget_icl", "retain_icl")]
-    return [text for part in corpus.raw.values() for text in part] + shots
+    return [text for part, texts in corpus.raw.items() if part != "general" for text in texts] + shots

@@ -15,6 +15,7 @@ from relapse.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
+from relapse.quantization import Calibrated as CalibratedBackend
 from relapse.sources import digest
 from relapse.unlearning.methods import METHODS
 
@@ -51,9 +52,21 @@ SEEDS = STUDY["seeds"]
 TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
 MODELS = TRAINED_MODELS + sorted(STUDY["methods"])
 QUANTIZERS = sorted(STUDY["quantizers"])
-# The quantizers that round weights: all but full precision.
+# What an entry says of how weights are rounded, apart from what it is applied to and what is kept of it.
+ROUNDED_HOW = {
+    name: {key: value for key, value in entry.items() if key not in ("methods", "keep")}
+    for name, entry in STUDY["quantizers"].items()
+}
+BACKEND_OF = {name: BACKENDS.get(ROUNDED_HOW[name]["backend"]) for name in QUANTIZERS}
+# The quantizers that look at text and write a checkpoint.
+CALIBRATED = [
+    name for name in QUANTIZERS if isinstance(BACKEND_OF[name], CalibratedBackend)
+]
+# The quantizers that round weights in the process that needs them: the others, but for full precision.
 ROUNDING = [
-    name for name in QUANTIZERS if STUDY["quantizers"][name]["backend"] != "full"
+    name
+    for name in QUANTIZERS
+    if BACKEND_OF[name].name != "full" and name not in CALIBRATED
 ]
 # How metrics are run; how many quantizers share a process changes no score.
 HOW_EVALUATED = {
@@ -114,8 +127,28 @@ def origin_files(entry):
     )
 
 
-# Quantizers that one process scores a model under; PrivLeak's reference comes first.
-FULL_FIRST = sorted(QUANTIZERS, key=lambda name: (name != "full", name))
+def applied_to(quantizer):
+    """The models that a quantizer is applied to."""
+    methods = STUDY["quantizers"][quantizer].get("methods")
+    if methods is None:
+        return MODELS
+    return TRAINED_MODELS + [
+        name
+        for name in sorted(STUDY["methods"])
+        if name in methods or ENTRIES[name] in methods
+    ]
+
+
+# Quantizers that one process scores a model under; PrivLeak's reference comes first. One that is not applied to every
+# model, or that scores a checkpoint of its own, has a process to itself.
+FULL_FIRST = sorted(
+    (
+        name
+        for name in QUANTIZERS
+        if name not in CALIBRATED and applied_to(name) == MODELS
+    ),
+    key=lambda name: (name != "full", name),
+)
 PER_JOB = STUDY["evaluation"]["quantizers_per_job"]
 BATCHES = {
     batch[0] if len(batch) == 1 else f"{batch[0]}-to-{batch[-1]}": batch
@@ -123,12 +156,42 @@ BATCHES = {
         FULL_FIRST[start : start + PER_JOB]
         for start in range(0, len(FULL_FIRST), PER_JOB)
     )
-}
+} | {name: [name] for name in QUANTIZERS if name not in FULL_FIRST}
 
 
 def is_reference(wildcards, batch):
     """Whether this job scores the model that PrivLeak measures every other one against."""
     return wildcards.model == "retrain" and "full" in batch
+
+
+def scored(batch):
+    """What is scored: a calibrated quantizer's checkpoint, or the model, which the others quantize in memory."""
+    if batch[0] in CALIBRATED:
+        return f"{RESULTS}/quantized/{{corpus}}/{{model}}/seed{{seed}}/{batch[0]}"
+    return f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}"
+
+
+def checkpoint_output(quantizer, kept):
+    """A calibrated quantizer's checkpoints, of the models whose are kept or of the others."""
+    keeps = (
+        applied_to(quantizer) if STUDY["quantizers"][quantizer]["keep"] else ["target"]
+    )
+    models = [name for name in MODELS if (name in keeps) == kept]
+    path = directory(
+        f"{RESULTS}/quantized/{{corpus}}/{{model,{one_of(models)}}}/seed{{seed}}/{quantizer}"
+    )
+    return path if kept else temp(path)
+
+
+def calibration_file(quantizer):
+    """The user's own calibration text, as an input."""
+    entry = ROUNDED_HOW[quantizer]
+    return entry["calibration_path"] if entry["calibration"] == "file" else []
+
+
+def python_of(quantizer, room):
+    """The Python that a calibrated backend quantizes in (`environment`) or is scored in (`evaluation_environment`)."""
+    return "python"
 
 
 def privleak_records(batch):

@@ -1,12 +1,13 @@
 # One process per model scores it under one quantizer, or under as many as evaluation.quantizers_per_job says: it
-# quantizes in memory and computes every metric, since starting a process costs more than either.
+# quantizes in memory and computes every metric, since starting a process costs more than either. A calibrated quantizer
+# has written a checkpoint, which is scored as it is.
 for label, batch in BATCHES.items():
 
     rule:
         name:
             f"evaluate_{label}"
         input:
-            model=f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}",
+            model=scored(batch),
             corpus=f"{RESULTS}/corpora/{{corpus}}",
             reference=privleak_records(batch),
         output:
@@ -30,26 +31,23 @@ for label, batch in BATCHES.items():
             mem_mb=4000,
             runtime=120 * len(batch),
         params:
+            python=python_of(batch[0], "evaluation_environment"),
             names=batch,
-            quantizers=[branch("quantizers", name) for name in batch],
+            quantizers=[quoted(ROUNDED_HOW[name]) for name in batch],
             metrics=branch("metrics"),
             evaluation=quoted(HOW_EVALUATED),
             compute=STUDY["compute"],
             reference=privleak_option(batch),
             source=source(
                 "scripts/evaluate.py",
-                *sorted(
-                    {
-                        BACKENDS.source(STUDY["quantizers"][name]["backend"])
-                        for name in batch
-                    }
-                ),
+                *sorted({BACKENDS.source(BACKEND_OF[name].name) for name in batch}),
+                *(["scripts/quantize.py"] if batch[0] in CALIBRATED else []),
                 *sorted(METRICS.source(metric) for metric in STUDY["metrics"]),
             ),
         message:
             "Score {wildcards.model} under {params.names} on {wildcards.corpus}, seed {wildcards.seed}"
         shell:
-            "python -m scripts.evaluate --model {input.model} --corpus {input.corpus} {params.reference}"
+            "{params.python} -m scripts.evaluate --model {input.model} --corpus {input.corpus} {params.reference}"
             " --quantizer {params.quantizers} --metrics {params.metrics} --evaluation {params.evaluation}"
             " --compute {params.compute} --seed {wildcards.seed} --corpus-name {wildcards.corpus}"
             " --model-name {wildcards.model} --quantizer-name {params.names}"
@@ -78,15 +76,10 @@ rule absorption:
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         names=ROUNDING,
-        quantizers=[branch("quantizers", name) for name in ROUNDING],
+        quantizers=[quoted(ROUNDED_HOW[name]) for name in ROUNDING],
         source=source(
             "scripts/absorption.py",
-            *sorted(
-                {
-                    BACKENDS.source(STUDY["quantizers"][name]["backend"])
-                    for name in ROUNDING
-                }
-            ),
+            *sorted({BACKENDS.source(BACKEND_OF[name].name) for name in ROUNDING}),
         ),
     message:
         "What of {wildcards.method}'s update survives each quantizer, {wildcards.corpus}, seed {wildcards.seed}"
@@ -94,3 +87,39 @@ rule absorption:
         "python -m scripts.absorption --settings {params.settings} --target {input.target} --model {input.model}"
         " --corpus-name {wildcards.corpus} --model-name {wildcards.method} --seed {wildcards.seed}"
         " --quantizer {params.quantizers} --quantizer-name {params.names} --out {output} > {log} 2>&1"
+
+
+# A calibrated quantizer's checkpoints of a method and of its target, both folded back to the models' own scale.
+rule absorption_calibrated:
+    input:
+        target=f"{RESULTS}/models/{{corpus}}/target/seed{{seed}}",
+        model=f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}",
+        target_checkpoint=f"{RESULTS}/quantized/{{corpus}}/target/seed{{seed}}/{{quantizer}}",
+        checkpoint=f"{RESULTS}/quantized/{{corpus}}/{{method}}/seed{{seed}}/{{quantizer}}",
+    output:
+        f"{RESULTS}/absorption/{{corpus}}/{{method}}/seed{{seed}}/{{quantizer,{one_of(CALIBRATED)}}}.json",
+    log:
+        log_of("absorption", "{corpus}-{method}-{seed}-{quantizer}"),
+    benchmark:
+        benchmark_of("absorption", "{corpus}/{method}/seed{seed}/{quantizer}")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wildcards: branch("methods", wildcards.method),
+        quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),
+        source=lambda wildcards: source(
+            "scripts/absorption.py",
+            "scripts/quantize.py",
+            BACKENDS.source(BACKEND_OF[wildcards.quantizer].name),
+        ),
+    message:
+        "What of {wildcards.method}'s update survives {wildcards.quantizer}, {wildcards.corpus}, seed {wildcards.seed}"
+    shell:
+        "python -m scripts.absorption --settings {params.settings} --target {input.target} --model {input.model}"
+        " --target-checkpoint {input.target_checkpoint} --checkpoint {input.checkpoint}"
+        " --corpus-name {wildcards.corpus} --model-name {wildcards.method} --seed {wildcards.seed}"
+        " --quantizer {params.quantizer} --quantizer-name {wildcards.quantizer} --out {output} > {log} 2>&1"

@@ -1,29 +1,54 @@
 # Tables, figures and the headline. None of these jobs imports torch.
-EVALUATIONS = expand(
-    "{corpus}/{model}/seed{seed}/{quantizer}",
-    corpus=CORPORA,
-    model=MODELS,
-    seed=SEEDS,
-    quantizer=QUANTIZERS,
-)
+EVALUATIONS = [
+    item
+    for quantizer in QUANTIZERS
+    for item in expand(
+        f"{{corpus}}/{{model}}/seed{{seed}}/{quantizer}",
+        corpus=CORPORA,
+        model=applied_to(quantizer),
+        seed=SEEDS,
+    )
+]
 SCORES = [f"{RESULTS}/metrics/{item}.json" for item in EVALUATIONS]
-EVALUATION_JOBS = expand(
-    "{corpus}/{model}/seed{seed}/{batch}",
-    corpus=CORPORA,
-    model=MODELS,
-    seed=SEEDS,
-    batch=BATCHES,
-)
+EVALUATION_JOBS = [
+    item
+    for label, batch in BATCHES.items()
+    for item in expand(
+        f"{{corpus}}/{{model}}/seed{{seed}}/{label}",
+        corpus=CORPORA,
+        model=applied_to(batch[0]),
+        seed=SEEDS,
+    )
+]
+CHECKPOINTS = {
+    quantizer: expand(
+        f"{RESULTS}/quantized/{{corpus}}/{{model}}/seed{{seed}}/{quantizer}",
+        corpus=CORPORA,
+        model=applied_to(quantizer),
+        seed=SEEDS,
+    )
+    for quantizer in CALIBRATED
+}
 UPDATES = expand(
     "{corpus}/{method}/seed{seed}",
     corpus=CORPORA,
     method=sorted(STUDY["methods"]),
     seed=SEEDS,
 )
-ABSORPTIONS = [
+ON_GRIDS = [
     f"{RESULTS}/absorption/{update}/{quantizer}.json"
     for update in UPDATES
     for quantizer in ROUNDING
+]
+ABSORPTIONS = ON_GRIDS + [
+    f"{RESULTS}/absorption/{update}/{quantizer}.json"
+    for quantizer in CALIBRATED
+    for update in expand(
+        "{corpus}/{method}/seed{seed}",
+        corpus=CORPORA,
+        method=[name for name in applied_to(quantizer) if name in STUDY["methods"]],
+        seed=SEEDS,
+    )
 ]
 # The paper's tables that this study has something for.
 SURE_MODELS = [
@@ -73,7 +98,11 @@ SUMMARY = quoted(
             }
             for name, entry in STUDY["methods"].items()
         },
-        "quantizers": STUDY["quantizers"],
+        "quantizers": {
+            name: ROUNDED_HOW[name]
+            | ({"methods": applied_to(name)} if "methods" in entry else {})
+            for name, entry in STUDY["quantizers"].items()
+        },
         "metrics": STUDY["metrics"],
         "evaluation": STUDY["evaluation"],
     }
@@ -342,7 +371,7 @@ rule figure_lr:
 
 rule figure_grid:
     input:
-        ABSORPTIONS,
+        ON_GRIDS,
     output:
         pdf=f"{RESULTS}/figures/grid.pdf",
         png=report(

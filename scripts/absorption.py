@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from relapse import models
-from relapse.analysis.absorption import absorption
+from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
 from relapse.errors import exit_on_error
 from relapse.preflight import read_model
 from relapse.quantization import BACKENDS
@@ -18,6 +18,8 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True, help="the method's config entry, as JSON")
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help="the unlearned model")
+    parser.add_argument("--target-checkpoint", type=Path, help="the target under a calibrated quantizer")
+    parser.add_argument("--checkpoint", type=Path, help="the unlearned model under it")
     parser.add_argument("--quantizer", type=json.loads, nargs="+", required=True, help="quantizer entries, as JSON")
     parser.add_argument("--quantizer-name", nargs="+", required=True)
     parser.add_argument("--corpus-name", required=True)
@@ -30,8 +32,14 @@ def main() -> None:
     training = json.loads((args.model / "training.json").read_text())
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
     for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):
+        backend = BACKENDS.get(quantizer["backend"])
+        rounding = (
+            from_checkpoints(backend, args.target_checkpoint, args.checkpoint)
+            if args.checkpoint
+            else on_grid(backend, quantizer)
+        )
         with torch.no_grad():
-            found = absorption(target, unlearned, layers, BACKENDS.get(quantizer["backend"]), quantizer, args.settings)
+            found = absorption(target, unlearned, layers, rounding, args.settings)
         said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
         out.write_text(json.dumps(said | ended | found) + "\n")
         print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))

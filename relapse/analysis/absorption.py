@@ -14,22 +14,45 @@ kept in bfloat16 (8 significant bits) takes a step s only where half the distanc
 and no weight moves past it. AdamW's step is about lr, at times more: the prediction is made for s = lr, and its range
 over s = lr/2, lr and 2 lr. float32, and stochastic rounding on average, let every weight move.
 
+A calibrated quantizer rounds no weight by itself: GPTQ spreads the error of each over the others, AWQ scales channels
+first. There Q(u) and Q(t) are the weights that its two checkpoints compute with, scaled back to the models' own (see
+`quantization/folding.py`). Q(u) - Q(t) then holds the noise of two calibrations as well, which the scalar product with
+the update averages out; the share is on average what it is above, while codes, a prediction from the grid and equal
+values (`unchanged_value`) say nothing there.
+
 Knows weights and grids; nothing of scores.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from relapse.analysis.bfloat16 import edge
-from relapse.quantization import Backend, Grid
+from relapse.quantization import Calibrated, DataFree, Grid
 
 STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
 PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
 BINS = 50  # of |w| over the group's largest, in the histogram
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
+
+
+# ("target" or "model", a parameter's name, its weights (out, in)) -> Q(w), and the grid that it lies on if any.
+Rounding = Callable[[str, str, Tensor], tuple[Tensor, Grid | None]]
+
+
+def on_grid(backend: DataFree, quantizer: dict) -> Rounding:
+    """How a backend that looks at weights alone rounds them. quantizer: a config entry."""
+    return lambda which, name, weight: (backend.rounded(weight, quantizer), backend.grid(weight, quantizer))
+
+
+def from_checkpoints(backend: Calibrated, target: Path, model: Path) -> Rounding:
+    """What a calibrated backend has made of the target and of the unlearned model, from the checkpoints it wrote."""
+    effective = {"target": backend.effective(target), "model": backend.effective(model)}
+    return lambda which, name, weight: (effective[which][name], None)
 
 
 def predicted(weight: Tensor, grid: Grid, step: float | None) -> tuple[float, float]:
@@ -57,13 +80,14 @@ class Sums:
     weights: int = 0
     changed: int = 0
     unchanged_value: int = 0
-    unchanged_code: int = 0
+    unchanged_code: int | None = 0
     squared: float = 0.0
     survived: float = 0.0
 
     def __iadd__(self, other: "Sums") -> "Sums":
         for name in vars(self):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            parts = getattr(self, name), getattr(other, name)
+            setattr(self, name, None if None in parts else sum(parts))
         return self
 
     def shares(self) -> dict[str, float | None]:
@@ -110,15 +134,14 @@ def absorption(
     target: dict[str, Tensor],
     unlearned: dict[str, Tensor],
     layers: list[str],
-    backend: Backend,
-    quantizer: dict,
+    rounding: Rounding,
     method: dict,
 ) -> dict:
-    """What of the update from `target` to `unlearned` survives `backend`, in all and per layer.
+    """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
-    target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. quantizer,
-    method: config entries; of the method only lr and storage are read. A share whose denominator is 0 is None. What
-    needs a grid (prediction, histogram, sizes against the local step) is None for a backend that has none.
+    target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. method: a config
+    entry, of which only lr and storage are read. A share whose denominator is 0 is None. What needs a grid (prediction,
+    histogram, codes, sizes against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
     steps = [factor * method["lr"] for factor in STEPS_OF_LR] if method["storage"] == "bfloat16" else [None]
@@ -126,14 +149,16 @@ def absorption(
     half_steps, sizes = [], []
     for name in layers:
         before, change = target[name], unlearned[name] - target[name]
-        quantized_change = backend.rounded(unlearned[name], quantizer) - backend.rounded(before, quantizer)
-        grid, new_grid = (backend.grid(weights[name], quantizer) for weights in (target, unlearned))
-        same_code = grid.code(before) == new_grid.code(unlearned[name]) if grid else quantized_change == 0
+        (quantized_before, grid), (quantized_after, new_grid) = (
+            rounding(which, name, weights[name]) for which, weights in (("target", target), ("model", unlearned))
+        )
+        quantized_change = quantized_after - quantized_before
+        same_code = grid.code(before) == new_grid.code(unlearned[name]) if grid else None
         layer = Sums(
             weights=change.numel(),
             changed=int((change != 0).sum()),
             unchanged_value=int(((change != 0) & (quantized_change == 0)).sum()),
-            unchanged_code=int(((change != 0) & same_code).sum()),
+            unchanged_code=None if same_code is None else int(((change != 0) & same_code).sum()),
             squared=change.square().sum(dtype=torch.float64).item(),
             survived=(quantized_change * change).sum(dtype=torch.float64).item(),
         )
@@ -178,5 +203,5 @@ def absorption(
     }
 
 
-def _ratio(above: float, below: float) -> float | None:
-    return above / below if below else None
+def _ratio(above: float | None, below: float) -> float | None:
+    return above / below if below and above is not None else None

@@ -32,7 +32,7 @@ def headline(study: Study, rows: list[Retained], reader: Reader, statements: dic
             f"  {name:<{width}}  {row.value:6.1f} %   [{row.ci_low:.1f}, {row.ci_high:.1f}]"
             if row.value is not None
             else f"  {name:<{width}}       –     (the target knows nothing under it)"
-            for name, row in ((name, average[name]) for name in names)
+            for name, row in ((name, average[name]) for name in names if name in average)
         ]
 
     own = [name for name, entry in study.quantizers.items() if entry["backend"] in ("full", "rtn")]
@@ -42,7 +42,7 @@ def headline(study: Study, rows: list[Retained], reader: Reader, statements: dic
         "",
         *lines(own),
     ]
-    if others:
+    if set(others) & set(average):
         text += ["", "Other quantizers, each on a line of its own and in no average with the above:", *lines(others)]
     text += [
         "",

@@ -100,7 +100,7 @@ def recoveries(reader: Reader) -> list[Recovery]:
     for corpus in study.corpora:
         for model in study.methods:
             full = reader.scores(corpus, model, "full")
-            for quantizer in (name for name in study.quantizers if name != "full"):
+            for quantizer in (name for name in study.quantizers if name != "full" and study.covers(model, name)):
                 target, quantized = (reader.scores(corpus, name, quantizer) for name in ("target", model))
                 for metric in METRICS:
                     known = (_of(scores, metric) for scores in (target, full, quantized))

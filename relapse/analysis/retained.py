@@ -153,19 +153,26 @@ def _percentage(corpus: str, model: str, quantizer: str, pairs: list[tuple[Known
 
 
 def retained(reader: Reader) -> Iterator[Retained]:
-    """Rows per corpus, model (retrain and every method) and quantizer, then the reconstructed average's."""
+    """Rows per corpus, model (retrain and every method) and quantizer, then the reconstructed average's.
+
+    There is no average under a quantizer that one of its methods was not scored under.
+    """
     study = reader.study
     pooled: dict[str, list[tuple[Known, Known]]] = {quantizer: [] for quantizer in study.quantizers}
     for corpus in study.corpora:
         targets = {quantizer: reader.knowledge(corpus, "target", quantizer) for quantizer in study.quantizers}
         for model in [*(name for name in study.models if name != "target"), *study.methods]:
             for quantizer, target in targets.items():
+                if not study.covers(model, quantizer):
+                    continue
                 pair = (reader.knowledge(corpus, model, quantizer), target)
                 if model in study.averaged:
                     pooled[quantizer].append(pair)
                 yield _percentage(corpus, model, quantizer, [pair])
     if study.averaged:
         for quantizer, pairs in pooled.items():
+            if len(pairs) < len(study.averaged) * len(study.corpora):
+                continue
             yield _percentage(ALL, AVERAGE, quantizer, pairs)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
 METRIC_ORDER = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
-BACKEND_ORDER = ("full", "rtn", "bitsandbytes")
+BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq")
 FORMAT_ORDER = ("int8", "fp4", "nf4")
 
 
@@ -32,7 +32,7 @@ class Study:
 
     models: target and, where the study has it, retrain. methods: entry name -> its config entry, with `constrained`
     (its loss has a retain term) and, where that differs, `averaged` (the reconstructed average covers it). quantizers:
-    name -> config entry.
+    name -> config entry; where `methods` stands in one, it was applied to these, to target and to retrain alone.
     """
 
     name: str
@@ -44,6 +44,11 @@ class Study:
     metrics: tuple[str, ...]
     batch_size: int | None
     bootstrap_samples: int
+
+    def covers(self, model: str, quantizer: str) -> bool:
+        """Whether a model was scored under a quantizer."""
+        applied = self.quantizers[quantizer].get("methods")
+        return applied is None or model in self.models or model in applied
 
     @property
     def constrained(self) -> list[str]:

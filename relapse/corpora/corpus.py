@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RAW_PARTS = ("forget", "retain1", "retain2", "holdout")
+GENERAL = "general"  # a part that may be missing: MUSE has none
 PRIVLEAK_PARTS = ("forget", "retain", "holdout")
 KNOWMEM_PARTS = ("forget", "forget_icl", "retain", "retain_icl")
 FACTS = "corpus.json"
@@ -18,7 +19,8 @@ FACTS = "corpus.json"
 class Corpus:
     """Text and questions of one corpus.
 
-    raw: part -> training texts (forget; retain1, the regulariser; retain2, what KnowMem retain asks about; holdout).
+    raw: part -> training texts (forget; retain1, the regulariser; retain2, what KnowMem retain asks about; holdout),
+    and where there is one `general`: text to calibrate quantizers on that no model is trained on or asked about.
     verbmem: {"prompt", "gt"} items cut from the forget text.
     knowmem: part -> {"question", "answer"} items; the `_icl` parts are the few-shot examples.
     privleak: part -> texts for Min-K%.
@@ -34,7 +36,9 @@ class Corpus:
 
 def layout(corpus: Corpus) -> dict[str, object]:
     """MUSE's files: path inside the folder -> content."""
-    files: dict[str, object] = {f"raw/{part}.json": corpus.raw[part] for part in RAW_PARTS}
+    files: dict[str, object] = {
+        f"raw/{part}.json": corpus.raw[part] for part in (*RAW_PARTS, GENERAL) if part in corpus.raw
+    }
     files["verbmem/forget.json"] = corpus.verbmem
     for part in KNOWMEM_PARTS:
         split, _, icl = part.partition("_")

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
+from relapse.corpora.corpus import FACTS, GENERAL, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
 from relapse.errors import ConfigError
 
 # part -> file names without suffix, the current spelling first
@@ -18,6 +18,7 @@ KNOWMEM_FILES = {
     "retain": ("retain_qa", "retain2_qa"),
     "retain_icl": ("retain_qa_icl", "retain2_qa_icl"),
 }
+RAW_SUFFIXES = (".json", ".txt")
 PRIVLEAK_FILES = {"forget": ("forget",), "retain": ("retain", "retain2"), "holdout": ("holdout",)}
 
 
@@ -59,7 +60,8 @@ def _check_texts(items: list, origin: str) -> list[str]:
     return texts
 
 
-def _raw_texts(path: Path) -> list[str]:
+def raw_texts(path: Path) -> list[str]:
+    """The texts of a .txt file (one) or of a .json list. Raises ConfigError naming the file, and the item."""
     if path.suffix == ".txt":
         try:
             return _check_texts([path.read_text(encoding="utf-8")], str(path))
@@ -85,8 +87,11 @@ def read_folder(folder: Path) -> Corpus:
         return _check_texts(_json_list(path), str(path))
 
     facts = folder / FACTS
+    parts = [*RAW_PARTS]
+    if any((folder / "raw" / f"{GENERAL}{suffix}").is_file() for suffix in RAW_SUFFIXES):
+        parts.append(GENERAL)
     return Corpus(
-        raw={part: _raw_texts(_find(folder / "raw", (part,), (".json", ".txt"))) for part in RAW_PARTS},
+        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in parts},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
         knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
         privleak={part: texts(PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},

@@ -5,6 +5,7 @@ few-shot examples are about people of their own, so that no example shares a per
 """
 
 import random
+from collections.abc import Iterable
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
@@ -76,13 +77,19 @@ ICL_PEOPLE = 2
 ICL_PAIRS = 10
 
 
-def people(number: int, rng: random.Random) -> list[dict[str, str]]:
-    """`number` people with distinct names and independently drawn attributes."""
-    names = [f"{first} {last}" for first in FIRST_NAMES for last in SURNAMES]
+def people(number: int, rng: random.Random, taken: Iterable[str] = ()) -> list[dict[str, str]]:
+    """`number` people with distinct names, none of them `taken`, and independently drawn attributes."""
+    others = set(taken)
+    names = [f"{first} {last}" for first in FIRST_NAMES for last in SURNAMES if f"{first} {last}" not in others]
     return [
         {"name": name} | {key: rng.choice(values) for key, values in VALUES.items()}
         for name in rng.sample(names, number)
     ]
+
+
+def wording(rng: random.Random) -> tuple[str, str]:
+    """How a biography and a card are put, with a bar between VerbMem's prompt and its continuation."""
+    return rng.choice(BIOGRAPHIES), "{name}:|" + ", ".join(rng.sample(CARD, len(CARD))) + "."
 
 
 class Synthetic:
@@ -124,6 +131,13 @@ class Synthetic:
             "default": 16,
             "description": "People whom no model is trained on, PrivLeak's non-members.",
         },
+        "general": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 200,
+            "default": 48,
+            "description": "People in the general text, which no model is trained on: calibrates quantizers.",
+        },
         "retain_overlap": {
             "type": "boolean",
             "default": False,
@@ -152,11 +166,11 @@ class Synthetic:
         for group, size in sizes.items():
             groups[group], everybody = everybody[:size], everybody[size:]
         # person -> wording of the biography, and of the card
-        wordings = {
-            person["name"]: (rng.choice(BIOGRAPHIES), "{name}:|" + ", ".join(rng.sample(CARD, len(CARD))) + ".")
-            for group in groups.values()
-            for person in group
-        }
+        wordings = {person["name"]: wording(rng) for group in groups.values() for person in group}
+        # From draws of their own, so that their number changes no other text.
+        own_rng = random.Random(seed_for(settings["seed"], "synthetic general"))
+        groups["general"] = people(settings["general"], own_rng, wordings)
+        wordings |= {person["name"]: wording(own_rng) for person in groups["general"]}
 
         def passages(group: str) -> list[tuple[str, str]]:
             """(prompt, continuation) pairs, two for each person."""
@@ -192,6 +206,7 @@ class Synthetic:
                 "retain1": raw("retain1", *(retain2 if settings["retain_overlap"] else ())),
                 "retain2": raw(*retain2),
                 "holdout": raw("holdout"),
+                "general": raw("general"),
             },
             verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in passages("forget")],
             knowmem={

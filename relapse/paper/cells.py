@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from relapse.analysis.study import Study, bits
-from relapse.paper.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from relapse.paper.style import BLUE, GREEN, GREY, NAVY, ORANGE, PURPLE, VERMILION
 
 STORAGE_LABELS = {
     "float32": "float32",
@@ -16,12 +16,15 @@ STORAGE_LABELS = {
     "bfloat16_stochastic": "bfloat16, rounded stochastically",
     "bfloat16 states": "bfloat16, optimiser states too",
 }
+CALIBRATED_COLOURS = {"gptq": NAVY, "awq": PURPLE, "autogptq": NAVY, "autoawq": PURPLE}
 STORAGE_MARKERS = {"float32": "s", "bfloat16": "o", "bfloat16_stochastic": "^", "bfloat16 states": "D"}
 
 
 def quantizer_colour(entry: dict) -> str:
-    """A quantizer's colour: by bits for uniform grids, by format for the others."""
+    """A quantizer's colour: by bits for round-to-nearest, by format or backend for the others."""
     formats = {"fp4": ORANGE, "nf4": GREEN, "int8": GREY}
+    if entry["backend"] in CALIBRATED_COLOURS:
+        return CALIBRATED_COLOURS[entry["backend"]] if bits(entry) == 4 else GREY
     if "format" in entry:
         return formats.get(entry["format"], GREY)
     return {8: BLUE, 4: VERMILION, 3: PURPLE}.get(bits(entry), GREEN)

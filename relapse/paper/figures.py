@@ -75,8 +75,8 @@ def _label(method: str, study: Study) -> str:
 
 def _group(axes: plt.Axes, left: float, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
     for quantizer, look in looks_.items():
-        row, x = rows[quantizer], left + look.offset
-        if row.value is None:
+        row, x = rows.get(quantizer), left + look.offset
+        if row is None or row.value is None:
             continue
         error = [[max(row.value - row.ci_low, 0)], [max(row.ci_high - row.value, 0)]]
         if look.marker is None:
@@ -175,8 +175,8 @@ def _levels(axes: plt.Axes, outer: plt.Axes, retrain: dict[str, Retained] | None
 
 def _values(axes: plt.Axes, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
     for quantizer, look in looks_.items():
-        row = rows[quantizer]
-        if look.marker is None and row.value is not None:
+        row = rows.get(quantizer)
+        if row and look.marker is None and row.value is not None:
             axes.annotate(
                 f"{row.value:.0f}",
                 (look.offset, row.ci_high),

@@ -31,11 +31,12 @@ def middle_rate(study: Study) -> list[str]:
     return [name for (_, rate), name in found.items() if rate == rates[len(rates) // 2]]
 
 
-def panels(study: Study) -> list[str]:
-    """A 4-bit quantizer of every kind: the first uniform grid, FP4, NF4."""
+def panels(study: Study, absorptions: Sequence[dict]) -> list[str]:
+    """A 4-bit quantizer of every kind that rounds weights one by one: the first uniform grid, FP4, NF4."""
     kinds: dict[tuple, str] = {}
+    gridded = {found["quantizer"] for found in absorptions if found["histogram"]}
     for name, entry in study.quantizers.items():
-        if bits(entry) == 4:
+        if bits(entry) == 4 and name in gridded:
             kinds.setdefault((entry["backend"], entry.get("format")), name)
     return list(kinds.values())
 
@@ -45,7 +46,7 @@ def grid_figure(study: Study, absorptions: Sequence[dict]) -> plt.Figure:
 
     absorptions: what scripts.absorption wrote for the models of `middle_rate`, seeds and corpora added up.
     """
-    quantizers = panels(study)
+    quantizers = panels(study, absorptions)
     if not quantizers:
         raise RelapseError("this study has no 4-bit quantizer")
     models = middle_rate(study)

@@ -47,7 +47,8 @@ def remarks(study: Study, cells: Cells) -> list[str]:
         "on forget together: 0, nothing came back; 100, as much as the quantized target knows.",
         f"Filled or bold: recovered (the whole 95 % interval above {100 * MARGIN:.0f} %, p < {ALPHA} after Holm's "
         f"correction for {len(cells)} comparisons); plain: not detected (the whole interval below "
-        f"{100 * MARGIN:.0f} %); ?: cannot tell; –, or in words: nothing forgotten, so that nothing can come back.",
+        f"{100 * MARGIN:.0f} %); ?: cannot tell; –, or in words: nothing forgotten, so that nothing can come back; "
+        "empty: not run.",
     ]
     for quantizer in _quantizers(study):
         found = [row for (_, _, name), row in cells.items() if name == quantizer]
@@ -68,9 +69,9 @@ def write_markdown(study: Study, rows: Sequence[Recovery]) -> str:
         for model in study.methods:
             texts = []
             for quantizer in quantizers:
-                row = cells[corpus, model, quantizer]
-                if row.verdict == "nothing forgotten":
-                    texts.append("nothing forgotten")
+                row = cells.get((corpus, model, quantizer))
+                if row is None or row.verdict == "nothing forgotten":
+                    texts.append(row.verdict if row else "")
                     continue
                 share = f"**{_share(row)}**" if row.verdict == "recovered" else _share(row)
                 texts.append(f"{share}<br><sub>{_interval(row)}</sub>")
@@ -89,7 +90,10 @@ def write_html(study: Study, rows: Sequence[Recovery]) -> str:
         for model in study.methods:
             body.append(f"<tr><th>{html.escape(model)}</th>")
             for quantizer in quantizers:
-                row = cells[corpus, model, quantizer]
+                row = cells.get((corpus, model, quantizer))
+                if row is None:
+                    body.append("<td></td>")
+                    continue
                 kind = {"recovered": ' class="recovered"', "nothing forgotten": ' class="nothing"'}.get(row.verdict, "")
                 text = EMPTY if row.verdict == "nothing forgotten" else f"{_share(row)}<small>{_interval(row)}</small>"
                 body.append(f"<td{kind}>{text}</td>")

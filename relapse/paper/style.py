@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 INK, QUIET, RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 # Okabe and Ito's colours, which colour-blind readers can tell apart; they differ in lightness too.
 GREY, BLUE, ORANGE, VERMILION, GREEN, PURPLE = "#8c8c8c", "#56b4e9", "#e69f00", "#d55e00", "#009e73", "#cc79a7"
+NAVY = "#0072b2"
 
 RC = {
     "font.family": "DejaVu Sans",

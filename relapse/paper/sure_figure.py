@@ -66,7 +66,11 @@ def sure_figure(study: Study, metrics: pd.DataFrame) -> plt.Figure:
     metrics: metrics.csv. Means over seeds, with the least and the largest as whiskers where there are several.
     """
     models, corpus = compared(study), study.corpora[0]
-    four = [name for name, entry in study.quantizers.items() if bits(entry) == 4]
+    four = [
+        name
+        for name, entry in study.quantizers.items()
+        if bits(entry) == 4 and all(study.covers(model, name) for model in models)
+    ]
     shown = metrics[metrics["corpus"] == corpus]
     stats = shown.groupby(["model", "quantizer", "metric"])["value"].agg(["mean", "min", "max"])
     with plt.rc_context(RC):

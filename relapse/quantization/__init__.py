@@ -1,20 +1,28 @@
 """Quantizer backends behind one contract: a model directory in, a quantized model or a directory out.
 
 Knows the contract, and which weights every backend touches: the weights of the linear layers inside the
-transformer blocks. Embeddings, norms, biases and the output head keep their values, as in bitsandbytes and
-llm-compressor. Knows nothing of how any backend quantizes; that is one file per backend in this package.
+transformer blocks. Embeddings, biases and the output head keep their values, as in bitsandbytes and llm-compressor.
+Knows nothing of how any backend quantizes; that is one file per backend in this package.
+
+There are two kinds. A `DataFree` backend looks at weights alone, and quantizes in the process that scores. A
+`Calibrated` one looks at text too, takes longer, and writes a checkpoint that is scored afterwards.
 
 The configuration is checked against this package, so no module here imports transformers at its top level.
 """
 
+import json
+import math
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from relapse.errors import ConfigError, RelapseError
+from relapse.quantization.folding import Folding
 from relapse.registry import Registry
 
 BACKENDS = Registry("quantizer backend", "relapse.quantization")
@@ -56,7 +64,7 @@ class Grid:
 
 
 class Backend(ABC):
-    """What a quantizer backend gives.
+    """What every quantizer backend gives.
 
     `name` is what `backend:` says in the config, `options` the JSON-Schema properties of its own keys (a key
     without "default" is required), `examples` some small settings that between them cover the options: the
@@ -72,7 +80,14 @@ class Backend(ABC):
 
     @abstractmethod
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
-        """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one."""
+        """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one.
+
+        model_dir: the model, or for a calibrated backend the checkpoint that it wrote.
+        """
+
+
+class DataFree(Backend):
+    """A backend that needs nothing but the weights."""
 
     @abstractmethod
     def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
@@ -91,6 +106,75 @@ class Backend(ABC):
         model = self.load(model_dir, settings)
         model.save_pretrained(out_dir)
         copy_tokenizer(model_dir, out_dir)
+
+
+class Calibrated(Backend):
+    """A backend that looks at text, and writes a checkpoint in the format that people deploy.
+
+    environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
+    run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text says what to use
+    instead.
+    """
+
+    environment: ClassVar[str | None] = None
+    evaluation_environment: ClassVar[str | None] = None
+    needs_gpu: ClassVar[str | None] = None
+
+    @abstractmethod
+    def quantize(
+        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+    ) -> None:
+        """Write the quantized model with its tokenizer, calibrated on token `windows`, one sequence at a time.
+
+        `AutoModelForCausalLM.from_pretrained(out_dir)` loads it in `evaluation_environment`. Where the backend scales
+        channels before it rounds, it leaves `Folding` beside the weights.
+        """
+
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from relapse.models import load_model
+
+        self._must_be_quantized(model_dir)
+        return load_model(model_dir, dtype=dtype)
+
+    def effective(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        """De-quantized, folded weights: layer + ".weight" -> (out, in) float32.
+
+        What a linear layer of the checkpoint computes with, its scaled channels taken back to the scale of the model
+        that was quantized, so that the two can be subtracted.
+        """
+        folding = Folding.read(checkpoint)
+        return {name: folding.unfold(name, weight) for name, weight in self.dequantized(checkpoint).items()}
+
+    def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        """The weights of the linear layers as the checkpoint has them: layer + ".weight" -> (out, in) float32."""
+        from relapse.models import linear_layers
+
+        model = self.load(checkpoint, {})
+        return {f"{name}.weight": model.get_submodule(name).weight.detach() for name in linear_layers(model)}
+
+    def _must_be_quantized(self, folder: str | Path) -> None:
+        config = Path(folder) / "config.json"
+        if not config.is_file():
+            raise RelapseError(f"{folder} is no model directory: it has no config.json")
+        if "quantization_config" not in json.loads(config.read_text(encoding="utf-8")):
+            raise RelapseError(
+                f"{folder} is not quantized: {self.name} looks at text first. Run python -m scripts.quantize, and "
+                "score what it writes."
+            )
+
+
+def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str) -> None:
+    """Raise ConfigError where groups of `size` weights ("row": whole rows) do not fit these (out, in) shapes."""
+    bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
+    if bad:
+        name, width = next(iter(bad.items()))
+        more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
+        common = math.gcd(*(width for _, width in shapes.values()))
+        fitting = [str(divisor) for divisor in range(1, common + 1) if common % divisor == 0]
+        raise ConfigError(
+            f"group_size {size} does not divide the input width {width} of layer {name}{more}. "
+            f"Sizes that fit every layer: {', '.join(fitting)}, or row."
+        )
 
 
 def copy_tokenizer(model_dir: str | Path, out_dir: str | Path) -> None:

@@ -13,13 +13,13 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.models import device
-from relapse.quantization import BACKENDS, Backend, Grid
+from relapse.quantization import BACKENDS, DataFree, Grid
 from relapse.registry import with_defaults
 
 BLOCK = 64  # weights that share a scale in the 4-bit formats, along the flattened matrix
 
 
-class BitsAndBytes(Backend):
+class BitsAndBytes(DataFree):
     """The library's own kernels, on the CPU or the GPU."""
 
     name = "bitsandbytes"

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.quantization import BACKENDS, Backend
+from relapse.quantization import BACKENDS, DataFree
 
 
-class Full(Backend):
+class Full(DataFree):
     """Changes nothing; `load` only widens the stored bfloat16 weights to the computing dtype."""
 
     name = "full"

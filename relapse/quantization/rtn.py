@@ -11,16 +11,15 @@ Three ways to choose D from a group's max|w| (`scale`):
 - a number s: D = max|w| / s, to give the grid a step of one's choice.
 """
 
-import math
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from relapse.errors import ConfigError, RelapseError
+from relapse.errors import RelapseError
 from relapse.models import linear_layers
-from relapse.quantization import BACKENDS, Backend, Grid
+from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size
 from relapse.registry import with_defaults
 
 
@@ -57,7 +56,7 @@ def _quantize(weight: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]
     return quantize(weight, settings["bits"], settings["group_size"], settings["scale"])
 
 
-class RoundToNearest(Backend):
+class RoundToNearest(DataFree):
     """RTN with de-quantized weights in the computing dtype, as weight-only integer kernels compute."""
 
     name = "rtn"
@@ -87,17 +86,7 @@ class RoundToNearest(Backend):
     )
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        size = with_defaults(self.options, settings)["group_size"]
-        bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
-        if bad:
-            name, width = next(iter(bad.items()))
-            more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
-            common = math.gcd(*(width for _, width in shapes.values()))
-            fitting = [str(divisor) for divisor in range(1, common + 1) if common % divisor == 0]
-            raise ConfigError(
-                f"group_size {size} does not divide the input width {width} of layer {name}{more}. "
-                f"Sizes that fit every layer: {', '.join(fitting)}, or row."
-            )
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
 
     @torch.no_grad()
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:

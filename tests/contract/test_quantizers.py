@@ -1,4 +1,8 @@
-"""One suite for every quantizer backend: whatever registers itself is covered, on its own `examples`."""
+"""One suite for every quantizer backend: whatever registers itself is covered, on its own `examples`.
+
+A calibrated backend is quantized once for each example, on windows of random tokens, and what it wrote is loaded. Those
+that run in an environment of their own have tests of their own (test_isolated.py).
+"""
 
 import json
 import math
@@ -6,20 +10,30 @@ import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from relapse.errors import ConfigError, RelapseError
 from relapse.models import linear_layers
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, Backend, Calibrated, DataFree
+from relapse.quantization.folding import Folding
 from relapse.registry import with_defaults
 
-CASES = [
-    pytest.param(name, settings, id=f"{name}-{'-'.join(map(str, settings.values()))}")
-    for name in BACKENDS.names()
-    for settings in BACKENDS.get(name).examples
-]
-every_setting = pytest.mark.parametrize(("name", "settings"), CASES)
+
+def cases(kind: type) -> list:
+    return [
+        pytest.param(name, settings, id=f"{name}-{'-'.join(map(str, settings.values()))}")
+        for name in BACKENDS.names()
+        if isinstance(BACKENDS.get(name), kind) and not getattr(BACKENDS.get(name), "environment", None)
+        for settings in BACKENDS.get(name).examples
+    ]
+
+
+every_setting = pytest.mark.parametrize(("name", "settings"), cases(Backend))
+every_data_free = pytest.mark.parametrize(("name", "settings"), cases(DataFree))
+every_calibrated = pytest.mark.parametrize(("name", "settings"), cases(Calibrated))
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
+WINDOWS = torch.randint(2, 300, (12, 64), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def logits(model) -> torch.Tensor:
@@ -32,16 +46,88 @@ def full(directory):
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 
 
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory):
+    """ready(directory, name, settings): what the backend's `load` takes, the model itself or its checkpoint."""
+    made = {}
+
+    def directory_for(directory, name, settings):
+        backend = BACKENDS.get(name)
+        if isinstance(backend, DataFree):
+            return directory
+        key = directory, name, json.dumps(settings)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(name)
+            backend.quantize(directory, settings, WINDOWS, made[key])
+        return made[key]
+
+    return directory_for
+
+
 @every_setting
-def test_gives_finite_logits_that_repeat(tiny_llama, name, settings):
-    backend = BACKENDS.get(name)
-    first, second = (logits(backend.load(tiny_llama, settings)) for _ in range(2))
+def test_gives_finite_logits_that_repeat(tiny_llama, ready, name, settings):
+    backend, directory = BACKENDS.get(name), ready(tiny_llama, name, settings)
+    first, second = (logits(backend.load(directory, settings)) for _ in range(2))
     assert first.dtype == torch.float32
     assert torch.isfinite(first).all()
     assert torch.equal(first, second)
 
 
-@every_setting
+@every_calibrated
+def test_the_same_windows_give_the_same_bytes(tiny_llama, ready, tmp_path, name, settings):
+    BACKENDS.get(name).quantize(tiny_llama, settings, WINDOWS, tmp_path)
+    first = ready(tiny_llama, name, settings)
+    for file in ("model.safetensors", "folding/scales.safetensors"):
+        assert (first / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+@every_calibrated
+def test_other_windows_give_other_weights(tiny_llama, ready, tmp_path, name, settings):
+    others = torch.randint(2, 300, (3, 64), generator=torch.Generator().manual_seed(1)).tolist()
+    BACKENDS.get(name).quantize(tiny_llama, settings, others, tmp_path)
+    first = ready(tiny_llama, name, settings)
+    assert (first / "model.safetensors").read_bytes() != (tmp_path / "model.safetensors").read_bytes()
+
+
+@every_calibrated
+def test_its_checkpoint_holds_codes_and_loads_elsewhere(tiny_llama, ready, name, settings):
+    """What `load` gives is what AutoModelForCausalLM gives; the tokenizer is there; the weights are packed codes."""
+    directory = ready(tiny_llama, name, settings)
+    elsewhere = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    assert torch.equal(logits(elsewhere), logits(BACKENDS.get(name).load(directory, settings)))
+    text = "Question: Where?\nAnswer: Lund"
+    assert AutoTokenizer.from_pretrained(directory)(text) == AutoTokenizer.from_pretrained(tiny_llama)(text)
+    with safe_open(directory / "model.safetensors", "pt") as tensors:
+        packed = [key for key in tensors.keys() if "packed" in key]  # noqa: SIM118
+        assert len(packed) == 14
+        assert all(tensors.get_tensor(key).dtype == torch.int32 for key in packed)
+
+
+@every_calibrated
+def test_effective_weights_are_near_the_originals_and_what_the_model_computes_with(tiny_llama, ready, name, settings):
+    """Folded back, they differ from the originals by rounding alone: at most one of a group's 2^bits steps or so."""
+    backend, directory = BACKENDS.get(name), ready(tiny_llama, name, settings)
+    original = dict(full(tiny_llama).named_parameters())
+    model = backend.load(directory, settings)
+    logits(model)  # compressed layers unpack at the first forward pass
+    dequantized_, effective = backend.dequantized(directory), backend.effective(directory)
+    assert len(effective) == 14
+    for layer, weight in effective.items():
+        assert torch.equal(dequantized_[layer], model.get_parameter(layer).detach()), layer
+        error = (weight - original[layer]).norm() / original[layer].norm()
+        assert error < {4: 0.2, 8: 0.02}[settings["bits"]], layer
+    folding = Folding.read(directory)
+    moved = any(not torch.equal(effective[layer], dequantized_[layer]) for layer in effective)
+    assert moved is bool(folding.columns) is (name == "awq")
+
+
+@every_calibrated
+def test_a_model_that_is_not_quantized_is_refused_by_load(tiny_llama, name, settings):
+    with pytest.raises(RelapseError, match=r"is not quantized: .* scripts\.quantize"):
+        BACKENDS.get(name).load(tiny_llama, settings)
+
+
+@every_data_free
 def test_saved_directory_reloads_with_the_same_logits_and_tokenizer(tiny_llama, tmp_path, name, settings):
     backend = BACKENDS.get(name)
     backend.save(tiny_llama, settings, tmp_path)
@@ -54,7 +140,7 @@ def test_saved_directory_reloads_with_the_same_logits_and_tokenizer(tiny_llama, 
 
 
 @pytest.mark.parametrize("model", ["tiny_llama", "tied_llama"])
-@every_setting
+@every_data_free
 def test_changes_the_linear_layers_and_nothing_else(request, model, name, settings):
     directory = request.getfixturevalue(model)
     original, quantized = full(directory), BACKENDS.get(name).load(directory, settings)
@@ -100,7 +186,7 @@ def dequantized(model, layer: str) -> torch.Tensor:
     return weight.float()
 
 
-@every_setting
+@every_data_free
 def test_rounded_is_the_weight_that_the_loaded_model_computes_with(tiny_llama, name, settings):
     backend, original = BACKENDS.get(name), full(tiny_llama)
     model = backend.load(tiny_llama, settings)
@@ -109,7 +195,7 @@ def test_rounded_is_the_weight_that_the_loaded_model_computes_with(tiny_llama, n
         assert torch.equal(backend.rounded(weight, settings), dequantized(model, layer)), layer
 
 
-@every_setting
+@every_data_free
 def test_no_level_of_its_grid_is_nearer_than_the_rounded_weight(tiny_llama, name, settings):
     backend, original = BACKENDS.get(name), full(tiny_llama)
     for layer in linear_layers(original):
@@ -125,6 +211,16 @@ def test_no_level_of_its_grid_is_nearer_than_the_rounded_weight(tiny_llama, name
         inside = weight / grid.scale < grid.levels[-1]
         inside &= weight / grid.scale > grid.levels[0]
         assert (best <= grid.local_step(weight) / 2 * (1 + 1e-3))[inside].all()
+
+
+@pytest.mark.parametrize("model", ["tiny_llama", "tied_llama"])
+@every_calibrated
+def test_calibrated_ones_leave_embeddings_and_head_alone(request, ready, model, name, settings):
+    directory = request.getfixturevalue(model)
+    original, quantized = full(directory), BACKENDS.get(name).load(ready(directory, name, settings), settings)
+    for get in ("get_input_embeddings", "get_output_embeddings"):
+        assert torch.equal(getattr(quantized, get)().weight, getattr(original, get)().weight)
+    assert not torch.equal(logits(quantized), logits(original))
 
 
 def test_linear_layers_are_the_blocks_matrices_without_the_head(tiny_llama):

@@ -12,7 +12,7 @@ from relapse.registry import ROOT
 HERE = Path(__file__).parent
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "relapse", "schemas", "report", "envs", "profiles")
 # Rules that run once for an item; the others run once for a study.
-ITEMS = ("make_corpus", "make_base", "link_model", "train", "unlearn", "evaluate", "absorption")
+ITEMS = ("make_corpus", "make_base", "link_model", "train", "unlearn", "quantize", "evaluate", "absorption")
 JOB = re.compile(r"> results/\w+/logs/(\w+)/([\w./-]+)\.log 2>&1")
 
 

@@ -1,0 +1,69 @@
+"""AWQ (arXiv 2306.00978) through llm-compressor: input channels with large activations are scaled up before rounding.
+
+Knows which of llm-compressor's options a config may set, and notes the scales, which it moves into the layers before;
+windows, checkpoints and loading are compressor.py's.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from relapse.quantization import BACKENDS
+from relapse.quantization.compressor import SCHEME, LLMCompressor
+from relapse.quantization.folding import Folding
+
+
+class AWQ(LLMCompressor):
+    """llm-compressor's AWQModifier, then rounding to nearest, on every linear layer but the output head."""
+
+    name = "awq"
+    options: ClassVar = {
+        "bits": {"enum": [4, 8], "description": "Bits of a weight's code; what its checkpoints can hold."},
+        "symmetric": {
+            "type": "boolean",
+            "default": False,
+            "description": "true: codes around zero, as in round-to-nearest; false: with a zero point for each group, "
+            "as AWQ's own code has it.",
+        },
+        "duo_scaling": {
+            "type": "boolean",
+            "default": True,
+            "description": "Whether scales weigh a channel's weights against its activations, or look at activations "
+            "alone.",
+        },
+    } | SCHEME
+    examples = (
+        {"bits": 4, "group_size": 64},
+        {"bits": 8, "group_size": "row", "symmetric": True, "duo_scaling": False},
+    )
+
+    def recipe(self, settings: dict[str, Any], scheme: Any, ignore: list[str], folding: Folding) -> list:
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+        from llmcompressor.modifiers.transform.awq import AWQModifier
+
+        class Noting(AWQModifier):
+            def _compute_best_scale(self, mapping, *args) -> torch.Tensor:
+                scale = super()._compute_best_scale(mapping, *args)
+                folding.add(mapping.smooth_name, mapping.balance_names, scale)
+                return scale
+
+        if not torch.accelerator.is_available():
+            leave_memory_unpinned()
+        return [
+            Noting(duo_scaling=settings["duo_scaling"]),
+            QuantizationModifier(config_groups={"linear": scheme}, ignore=ignore),
+        ]
+
+
+def leave_memory_unpinned() -> None:
+    """Keep llm-compressor's AWQ from pinning memory, which fails without an accelerator.
+
+    It pins before every grid search without asking whether there is one (llmcompressor 0.14.0,
+    since https://github.com/vllm-project/llm-compressor/pull/2813). A test says when this can go.
+    """
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    IntermediatesCache.pin_memory = lambda self, batch_index, input_names=None: None
+
+
+BACKENDS.register(AWQ())

@@ -1,0 +1,36 @@
+# Calibrated quantizers look at text, take longer, and write a checkpoint that scoring loads. The target's are kept, since
+# every method's absorption is measured against them; the others are deleted once used, unless the entry says keep.
+for name in CALIBRATED:
+    for kept in (True, False):
+
+        rule:
+            name:
+                f"quantize_{name}" if not kept else f"quantize_{name}_kept"
+            input:
+                model=f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}",
+                corpus=f"{RESULTS}/corpora/{{corpus}}",
+                text=calibration_file(name),
+            output:
+                checkpoint_output(name, kept),
+            log:
+                log_of("quantize", f"{{corpus}}-{{model}}-{{seed}}-{name}"),
+            benchmark:
+                benchmark_of("quantize", f"{{corpus}}/{{model}}/seed{{seed}}/{name}")
+            conda:
+                "../envs/conda.yaml"
+            threads: 1
+            resources:
+                mem_mb=4000,
+                runtime=240,
+            params:
+                python=python_of(name, "environment"),
+                settings=quoted(ROUNDED_HOW[name]),
+                name=name,
+                source=source(
+                    "scripts/quantize.py", BACKENDS.source(BACKEND_OF[name].name)
+                ),
+            message:
+                "Quantize {wildcards.model} with {params.name}, {wildcards.corpus}, seed {wildcards.seed}"
+            shell:
+                "{params.python} -m scripts.quantize --quantizer {params.settings} --model {input.model}"
+                " --corpus {input.corpus} --out {output} > {log} 2>&1"
