@@ -94,10 +94,25 @@ def resolve(config: dict) -> dict:
     filled = _fill(schema, config)
     _name_methods(filled)
     problems += preflight.check(filled, [key for key, _ in problems])
+    problems += _unknown_methods(filled, grids)
     if problems:
         lines = (_line((_as_written(key, grids, written), text)) for key, text in problems)
         raise ConfigError("\n".join(dict.fromkeys(lines)))
     return filled
+
+
+def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
+    """Names under a quantizer's `methods` that no entry of the study has."""
+    methods = _mapping(filled.get("methods"))
+    known = list(dict.fromkeys([*(grids.get(name, name) for name in methods), *methods]))
+    for name, entry in _mapping(filled.get("quantizers")).items():
+        wanted = _mapping(entry).get("methods")
+        for place, method in enumerate(wanted if isinstance(wanted, list) else []):
+            if isinstance(method, str) and method not in known:
+                yield (
+                    ("quantizers", name, "methods", place),
+                    f"no method is called {method!r}.{did_you_mean(method, known)} Allowed: {', '.join(known)}.",
+                )
 
 
 def entry_names(config: dict) -> dict[str, str]:

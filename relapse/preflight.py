@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from relapse.calibration import texts
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.errors import ConfigError, RelapseError
@@ -73,6 +74,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _group_sizes(config, sound, models)
     problems += _window_lengths(config, sound, models)
     problems += _prompts(config, sound, models, corpora)
+    problems += _calibration(config, sound, models, corpora)
     return problems
 
 
@@ -86,6 +88,8 @@ def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
     if sound("quantizers", "full") and config["quantizers"]["full"]["backend"] != "full":
         backend = config["quantizers"]["full"]["backend"]
         yield ("quantizers", "full", "backend"), f"is {backend!r}, must be full: the others are compared with it."
+    if sound("quantizers", "full") and "methods" in config["quantizers"]["full"]:
+        yield ("quantizers", "full", "methods"), "leave it out: every model is scored in full precision."
     models = _section(config, "models")
     known = [name for name in ("target", "retrain") if name in models and sound("models", name)]
     trained = [name for name in known if models[name]["source"] == "train"]
@@ -298,6 +302,29 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
                 f"is {entry['max_length']}, must be at most {context}, the context of models.{origin} "
                 "(max_position_embeddings).",
             )
+
+
+def _calibration(
+    config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]
+) -> Iterator[Problem]:
+    """Calibrated quantizers whose text is missing, or whose windows overrun a model's context."""
+    origin = _started_from(config, "target")
+    context = models[origin].context if origin in models else None
+    for name, entry in _section(config, "quantizers").items():
+        if not sound("quantizers", name) or "calibration" not in entry:
+            continue
+        if context is not None and entry["sample_length"] > context:
+            yield (
+                ("quantizers", name, "sample_length"),
+                f"is {entry['sample_length']}, must be at most {context}, the context of models.{origin} "
+                "(max_position_embeddings).",
+            )
+        for corpus_name, corpus in corpora.items():
+            try:
+                texts(corpus, entry)
+            except ConfigError as error:
+                where = "" if entry["calibration"] == "file" else f"corpora.{corpus_name}: "
+                yield ("quantizers", name), f"{where}{error}"
 
 
 def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from relapse.analysis.absorption import absorption, predicted
+from relapse.analysis.absorption import absorption, from_checkpoints, on_grid, predicted
 from relapse.analysis.bfloat16 import edge
-from relapse.quantization import BACKENDS, Grid
+from relapse.quantization import BACKENDS, Calibrated, Grid
 from relapse.unlearning.storage import store
 
 RTN = BACKENDS.get("rtn")
@@ -19,7 +19,7 @@ UNLEARNED = torch.tensor([[1.0, 0.2, 0.9, 0.0], [-1.0, 0.3, 0.2, 0.0]])
 
 
 def found(target, unlearned, backend=RTN, quantizer=INT2, method=METHOD, layers=("linear.weight",)):
-    return absorption(target, unlearned, list(layers), backend, quantizer, method)
+    return absorption(target, unlearned, list(layers), on_grid(backend, quantizer), method)
 
 
 def test_surviving_share_and_counts_by_hand():
@@ -111,3 +111,29 @@ def test_the_prediction_is_what_small_steps_in_bfloat16_come_to():
         assert result["predicted"] == pytest.approx(0, abs=0.1)  # METHOD's storage is bfloat16
     assert shares["bfloat16"] < 0.1
     assert shares["float32"] == pytest.approx(1, abs=0.15)
+
+
+def test_a_calibrated_quantizer_is_measured_on_what_its_checkpoints_compute_with():
+    """Q(u) - Q(t) = (0, 0.5, 0.25) against an update of (0.5, 0.5, 0): (0.25) / 0.5; there are no codes to compare."""
+
+    class Fake(Calibrated):
+        def quantize(self, *arguments):
+            raise AssertionError
+
+        def effective(self, checkpoint):
+            return {
+                "linear.weight": {"t": torch.tensor([[1.0, 1, 1]]), "u": torch.tensor([[1, 1.5, 1.25]])}[checkpoint]
+            }
+
+    target, unlearned = torch.tensor([[1.0, 1, 1]]), torch.tensor([[1.5, 1.5, 1]])
+    result = absorption(
+        {"linear.weight": target},
+        {"linear.weight": unlearned},
+        ["linear.weight"],
+        from_checkpoints(Fake(), "t", "u"),
+        METHOD,
+    )
+    assert result["surviving"] == pytest.approx(0.25 / 0.5)
+    assert result["changed"] == pytest.approx(2 / 3) and result["unchanged_value"] == pytest.approx(1 / 2)
+    for key in ("unchanged_code", "predicted", "half_step", "change_over_local_step", "histogram"):
+        assert result[key] is None, key

@@ -72,8 +72,20 @@ def problems(wrong: dict) -> list[str]:
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
+GPTQ = {"backend": "gptq", "bits": 4, "group_size": 64}
+
 # path, value, key that the one line begins with, words that the rest contains
 WRONG = [
+    ("quantizers/int4/methods", ["npo_krl"], "quantizers.int4.methods[0]", ["'npo_krl'", "Did you mean 'npo_klr'?"]),
+    ("quantizers/full/methods", ["npo_klr"], "quantizers.full.methods", ["every model"]),
+    ("quantizers/int4/keep", "yes please", "quantizers.int4.keep", ["'yes please'", "true or false"]),
+    ("quantizers/g", {"backend": "gptq"}, "quantizers.g.bits", ["missing", "one of 4, 8"]),
+    ("quantizers/g", GPTQ | {"group_size": 96}, "quantizers.g", ["96", "input width 128 of layer", "64, 128, or row"]),
+    ("quantizers/g", GPTQ | {"calibration": "wikitext"}, "quantizers.g.calibration", ["general, retain, forget, file"]),
+    ("quantizers/g", GPTQ | {"calibration": "file"}, "quantizers.g", ["calibration_path: no such file: ''"]),
+    ("quantizers/g", GPTQ | {"sample_length": 1024}, "quantizers.g.sample_length", ["1024", "512", "models.base"]),
+    ("quantizers/g", GPTQ | {"dampening": 0}, "quantizers.g.dampening", ["greater than 0"]),
+    ("quantizers/g", GPTQ | {"act_order": "group"}, "quantizers.g.act_order", ["one of static, weight, none"]),
     # names that are not registered
     ("methods/npo_kl", {"lr": 1e-5, "steps": 2, "alpha": 1.0}, "methods.npo_kl", ["Did you mean 'npo_klr'?", "ga_gdr"]),
     ("methods/npo_klr/method", "npo_kll", "methods.npo_klr.method", ["'npo_kll'", "Did you mean 'npo_klr'?"]),
@@ -88,7 +100,7 @@ WRONG = [
     ("sedes", [0], "sedes", ["unknown key", "Did you mean 'seeds'?"]),
     ("methods/npo_klr/bata", 0.1, "methods.npo_klr.bata", ["unknown key", "Did you mean 'beta'?", "kl_direction"]),
     ("quantizers/int4/bit", 4, "quantizers.int4.bit", ["unknown key", "Did you mean 'bits'?"]),
-    ("quantizers/full/bits", 4, "quantizers.full.bits", ["unknown key", "Allowed: backend."]),
+    ("quantizers/full/bits", 4, "quantizers.full.bits", ["unknown key", "Allowed: backend, keep, methods."]),
     ("metrics/privleak/kk", 4, "metrics.privleak.kk", ["unknown key", "Allowed: k, reference."]),
     ("corpora/bios/forgot", 4, "corpora.bios.forgot", ["unknown key", "Did you mean 'forget'?"]),
     ("models/taget", {}, "models.taget", ["unknown key", "Did you mean 'target'?"]),
