@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from relapse import models
+from relapse.calibration import read_facts
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
@@ -50,7 +51,8 @@ def evaluate(
 
     quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
-    if this is the retrain model. bitsandbytes' int8 chooses its
+    if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
+    text are returned too. bitsandbytes' int8 chooses its
     outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
@@ -84,4 +86,6 @@ def evaluate(
         },
         "versions": models.versions(),
     }
+    if seen := read_facts(model_dir):
+        result["calibration"] = seen
     return result, records

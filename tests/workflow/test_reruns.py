@@ -8,19 +8,31 @@ pytestmark = pytest.mark.xdist_group("mini")
 
 METHODS = ("ga_gdr", "npo_klr", "npo_klr_sure")
 MODELS = ("target", "retrain", *METHODS)
-QUANTIZERS = ("full", "rtn-int4")
+CALIBRATED = "gptq-int4"
+GPTQ_MODELS = ("target", "retrain", "npo_klr")
+QUANTIZERS = ("full", "rtn-int4", CALIBRATED)
 FOUR_BIT = {"figure_survival", "figure_grid", "figure_sure"}
 SUMMARY = {"collect", "retained", "recovery", "table1", "table3", "figure_retained", "timings"} | FOUR_BIT
 
 
 def evaluations(models=MODELS, quantizers=QUANTIZERS, seed=0):
-    return {f"evaluate bios-{model}-{seed}-{quantizer}" for model, quantizer in itertools.product(models, quantizers)}
+    """Scoring, and gptq-int4's checkpoint where it is scored: that is for target, retrain and npo_klr alone."""
+    pairs = [pair for pair in itertools.product(models, quantizers) if pair[1] != CALIBRATED or pair[0] in GPTQ_MODELS]
+    rules = [("evaluate", pair) for pair in pairs] + [("quantize", pair) for pair in pairs if pair[1] == CALIBRATED]
+    return {f"{rule} bios-{model}-{seed}-{quantizer}" for rule, (model, quantizer) in rules}
 
 
 def unlearned(models=METHODS, seed=0):
     """Unlearning runs, and what is computed of their weights alone."""
     runs = {f"{rule} bios-{model}-{seed}" for rule in ("unlearn", "absorption") for model in models}
+    runs |= {f"absorption bios-npo_klr-{seed}-{CALIBRATED}"} if "npo_klr" in models else set()
     return runs | {"absorption_table"}
+
+
+def remade():
+    """Scoring everything anew: deleted checkpoints are made again, and what else is computed of them is too."""
+    again = evaluations() - {f"quantize bios-target-0-{CALIBRATED}"}
+    return again | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
 
 
 def change(path, value):
@@ -36,7 +48,8 @@ def change(path, value):
 
 
 def absorptions():
-    return {item for item in unlearned() if not item.startswith("unlearn")}
+    """What is computed of the weights of every method's model under round-to-nearest."""
+    return {item for item in unlearned() if not item.startswith("unlearn") and not item.endswith(CALIBRATED)}
 
 
 def remove(section, name):
@@ -52,8 +65,29 @@ EDITS = {
         change(("quantizers", "rtn-int4", "group_size"), 32),
         absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY,
     ),
-    "a metric's setting": (change(("metrics", "verbmem_forget", "max_new_tokens"), 9), evaluations() | SUMMARY),
-    "privleak's k": (change(("metrics", "privleak", "k"), 20), evaluations() | SUMMARY),
+    "a calibrated quantizer's samples": (
+        change(("quantizers", CALIBRATED, "samples"), 3),
+        evaluations(quantizers=[CALIBRATED])
+        | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
+        | SUMMARY,
+    ),
+    "one more method for a calibrated quantizer": (
+        change(("quantizers", CALIBRATED, "methods"), ["npo_klr", "ga_gdr"]),
+        {f"{rule} bios-ga_gdr-0-{CALIBRATED}" for rule in ("quantize", "evaluate", "absorption")}
+        | {"absorption_table"}
+        | SUMMARY,
+    ),
+    "a kept checkpoint": (
+        change(("quantizers", CALIBRATED, "keep"), True),
+        evaluations(["retrain", "npo_klr"], [CALIBRATED])
+        | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
+        | (SUMMARY - {"figure_grid"}),
+    ),
+    "a metric's setting": (
+        change(("metrics", "verbmem_forget", "max_new_tokens"), 9),
+        remade() | (SUMMARY - {"figure_grid"}),
+    ),
+    "privleak's k": (change(("metrics", "privleak", "k"), 20), remade() | SUMMARY),
     "one more seed": (
         change(("seeds",), [0, 1]),
         {f"train bios-{model}-1" for model in ("target", "retrain")}
@@ -81,7 +115,10 @@ EDITS = {
         | {"models_table", "figure_lr"},
     ),
     "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
-    "a removed quantizer": (remove("quantizers", "rtn-int4"), SUMMARY - FOUR_BIT),
+    "a removed quantizer": (
+        remove("quantizers", "rtn-int4"),
+        SUMMARY - {"figure_grid", "figure_sure"} | {"absorption_table"},
+    ),
     "target's training": (
         change(("models", "target", "steps"), 251),
         {"train bios-target-0"}
@@ -121,8 +158,21 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
         ),
         ("relapse/quantization/rtn.py", absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY),
         ("relapse/quantization/bnb.py", set()),
-        ("relapse/metrics/privleak.py", evaluations() | SUMMARY - {"figure_grid"}),
-        ("relapse/analysis/absorption.py", absorptions() | {"figure_survival", "figure_grid"}),
+        ("relapse/quantization/awq.py", set()),
+        (
+            "relapse/quantization/gptq.py",
+            evaluations(quantizers=[CALIBRATED])
+            | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
+            | (SUMMARY - {"figure_grid"}),
+        ),
+        ("relapse/metrics/privleak.py", remade() | (SUMMARY - {"figure_grid"})),
+        (
+            "relapse/analysis/absorption.py",
+            absorptions()
+            | evaluations(["npo_klr"], [CALIBRATED])
+            | {f"absorption bios-npo_klr-0-{CALIBRATED}"}
+            | SUMMARY,
+        ),
         ("relapse/paper/figures.py", {"figure_retained"}),
         ("relapse/paper/sure_figure.py", {"figure_sure"}),
         ("scripts/table.py", {"table1", "table3"}),

@@ -24,7 +24,8 @@ def test_every_score_has_its_interval_and_its_records(finished):
         reader = csv.DictReader(file)
         assert reader.fieldnames == COLUMNS
         rows = list(reader)
-    assert len(rows) == 5 * 2 * 4  # models x quantizers x metrics
+    # models x quantizers x metrics; gptq-int4 is for target, retrain and npo_klr
+    assert len(rows) == (5 * 2 + 3) * 4
     for row in rows:
         assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
         records = results / f"metrics/bios/{row['model']}/seed0/{row['quantizer']}.records.jsonl"
@@ -57,13 +58,25 @@ def test_recovery_absorption_and_settings_cover_every_method(finished):
     for name, keys in (("recovery", ("verdict", "equivalent")), ("absorption", ("surviving", "stopped_by"))):
         with (results / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert {row["model"] for row in rows} == methods and {row["quantizer"] for row in rows} == {"rtn-int4"}
+        cells = {(row["model"], row["quantizer"]) for row in rows}
+        assert cells == {(method, "rtn-int4") for method in methods} | {("npo_klr", "gptq-int4")}
         assert all(row[key] for row in rows for key in keys)
     with (results / "models.csv").open(newline="") as file:
         settings = {row["model"]: row for row in csv.DictReader(file)}
     assert settings.keys() == methods | {"base", "target", "retrain"}
     assert (settings["npo_klr_sure"]["mask"], settings["npo_klr_sure"]["percentile"]) == ("paper", "90.0")
     assert settings["npo_klr"]["formulation"] == "paper" and not settings["ga_gdr"]["formulation"]
+
+
+def test_of_calibrated_checkpoints_the_targets_alone_is_kept_and_scores_say_what_it_saw(finished):
+    results = finished.directory / "results/mini"
+    kept = [str(path.relative_to(results)) for path in results.glob("quantized/*/*/*/*")]
+    assert kept == ["quantized/bios/target/seed0/gptq-int4"]
+    scores = json.loads((results / "metrics/bios/npo_klr/seed0/gptq-int4.json").read_text())
+    assert scores["calibration"]["calibration"] == "general" and scores["calibration"]["drawn"] == 4
+    assert scores["settings"]["quantizer"]["act_order"] == "static"
+    plain = json.loads((results / "metrics/bios/npo_klr/seed0/rtn-int4.json").read_text())
+    assert "calibration" not in plain
 
 
 def test_a_run_says_what_ended_it_and_what_moved(finished):
