@@ -19,6 +19,7 @@ from relapse.errors import ConfigError, RelapseError
 from relapse.models import byte_level_bpe
 from relapse.prompts import prompts, tokenizer_texts
 from relapse.quantization import BACKENDS
+from relapse.unlearning.lora import target_layers
 
 Key = tuple[str | int, ...]
 Problem = tuple[Key, str]
@@ -74,6 +75,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _group_sizes(config, sound, models)
     problems += _window_lengths(config, sound, models)
     problems += _prompts(config, sound, models, corpora)
+    problems += _adapters(config, sound, models)
     problems += _calibration(config, sound, models, corpora)
     return problems
 
@@ -99,7 +101,7 @@ def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
     if config.get("compute") == "bfloat16":
         for name, entry in _section(config, "methods").items():
             for key in ("storage", "state_storage"):
-                if sound("methods", name) and entry[key] != "bfloat16":
+                if sound("methods", name) and entry["parameters"] == "full" and entry[key] != "bfloat16":
                     yield (
                         ("methods", name, key),
                         f"is {entry[key]}, must be bfloat16 with compute: bfloat16, which holds parameters and "
@@ -302,6 +304,31 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
                 f"is {entry['max_length']}, must be at most {context}, the context of models.{origin} "
                 "(max_position_embeddings).",
             )
+
+
+def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
+    """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
+    origin = _started_from(config, "target")
+    layers = list(models[origin].linear) if origin in models else []
+    for name, entry in _section(config, "methods").items():
+        if not sound("methods", name) or entry["parameters"] != "lora":
+            continue
+        if entry.get("mask") == "row":
+            yield (
+                ("methods", name, "mask"),
+                "is row, must be one of paper, released, random with parameters: lora: an adapter's A is shared by all "
+                "rows of a weight, so that no row can be left out.",
+            )
+        if entry.get("modules") == "all" and entry.get("mask") != "released":
+            yield (
+                ("methods", name, "modules"),
+                "is all, must be linear with parameters: lora: embeddings and norms have no adapter.",
+            )
+        if layers:
+            try:
+                target_layers(layers, entry["lora"]["target_modules"])
+            except ConfigError as error:
+                yield ("methods", name, "lora"), str(error)
 
 
 def _calibration(

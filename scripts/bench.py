@@ -125,7 +125,7 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
 def bench_saliency(model, percentile: float) -> None:
     """Time SURE's row mask against a dictionary of rows, and check that both keep the same gradients."""
     generator = torch.Generator().manual_seed(0)
-    weights = saliency.eligible(model, "linear")
+    weights = saliency.eligible(model, {"modules": "linear", "parameters": "full"})
     forget, total = ([torch.randn(w.shape, generator=generator) for w in weights.values()] for _ in range(2))
     masked = {"plain": [t.clone() for t in total], "fast": [t.clone() for t in total]}
 

@@ -10,7 +10,7 @@ from relapse.unlearning.storage import store
 
 RTN = BACKENDS.get("rtn")
 INT2 = {"backend": "rtn", "bits": 3, "group_size": "row", "scale": 2}  # a row's largest weight is two steps
-METHOD = {"lr": 1e-3, "storage": "bfloat16"}
+METHOD = {"lr": 1e-3, "storage": "bfloat16", "parameters": "full"}
 
 # The first row's step is 0.5, with codes (2, 0, 1, 0); the second's as well.
 TARGET = torch.tensor([[1.0, 0.1, 0.5, 0.0], [-1.0, 0.2, 0.2, 0.0]])

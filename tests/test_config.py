@@ -72,10 +72,22 @@ def problems(wrong: dict) -> list[str]:
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
+LORA = SURE | {"parameters": "lora"}
 GPTQ = {"backend": "gptq", "bits": 4, "group_size": 64}
 
 # path, value, key that the one line begins with, words that the rest contains
 WRONG = [
+    ("methods/npo_klr/parameters", "adapters", "methods.npo_klr.parameters", ["one of full, lora"]),
+    ("methods/npo_klr/lora", {"rank": 0}, "methods.npo_klr.lora.rank", ["at least 1"]),
+    ("methods/npo_klr/lora", {"target_modules": "all"}, "methods.npo_klr.lora.target_modules", ["linear or a list"]),
+    (
+        "methods/x",
+        LORA | {"lora": {"target_modules": ["c_attn"]}},
+        "methods.x.lora",
+        ["target_modules: no linear layer is called c_attn", "q_proj, k_proj"],
+    ),
+    ("methods/x", LORA | {"mask": "row"}, "methods.x.mask", ["one of paper, released, random with parameters: lora"]),
+    ("methods/x", LORA | {"modules": "all"}, "methods.x.modules", ["linear with parameters: lora"]),
     ("quantizers/int4/methods", ["npo_krl"], "quantizers.int4.methods[0]", ["'npo_krl'", "Did you mean 'npo_klr'?"]),
     ("quantizers/full/methods", ["npo_klr"], "quantizers.full.methods", ["every model"]),
     ("quantizers/int4/keep", "yes please", "quantizers.int4.keep", ["'yes please'", "true or false"]),
@@ -268,6 +280,8 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "max_length": 64,
         "storage": "bfloat16",
         "state_storage": "float32",
+        "parameters": "full",
+        "lora": {"rank": 8, "alpha": 16.0, "target_modules": "linear"},
         "reference": "cache",
         "max_grad_norm": 1.0,
         "alpha": 1.0,

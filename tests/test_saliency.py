@@ -20,6 +20,7 @@ COMMON = {
     "storage": "float32",
     "state_storage": "float32",
     "reference": "cache",
+    "parameters": "full",
     "max_grad_norm": 1.0,
     "alpha": 1.0,
 }
@@ -122,7 +123,7 @@ def test_all_modules_may_be_chosen_where_asked_for(tiny_llama):
 
 def test_a_mask_without_a_quantized_weight_is_refused_with_its_key(tiny_llama):
     model = models.load_model(tiny_llama)
-    names = list(saliency.eligible(model, "all"))
+    names = list(saliency.eligible(model, {"modules": "all", "parameters": "full"}))
     scores = torch.tensor([1.0 if name == "lm_head.weight" else 0.0 for name in names])
     settings = {"mask": "paper", "modules": "all", "percentile": 100}
     with pytest.raises(

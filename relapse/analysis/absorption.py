@@ -12,7 +12,8 @@ Beside it stands a prediction from the target's weights, the learning rate, the 
 kept in bfloat16 (8 significant bits) takes a step s only where half the distance to its neighbour is smaller: in
 [2^e, 2^(e+1)) where 2^(e-8) < s. So with steps of s only weights below an edge move, 2^(e+1) for the largest such e,
 and no weight moves past it. AdamW's step is about lr, at times more: the prediction is made for s = lr, and its range
-over s = lr/2, lr and 2 lr. float32, and stochastic rounding on average, let every weight move.
+over s = lr/2, lr and 2 lr. float32, and stochastic rounding on average, let every weight move. With LoRA there is no
+prediction: lr is the step of the adapters, and the weights are rounded once, when these are merged.
 
 A calibrated quantizer rounds no weight by itself: GPTQ spreads the error of each over the others, AWQ scales channels
 first. There Q(u) and Q(t) are the weights that its two checkpoints compute with, scaled back to the models' own (see
@@ -140,11 +141,14 @@ def absorption(
     """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
     target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. method: a config
-    entry, of which only lr and storage are read. A share whose denominator is 0 is None. What needs a grid (prediction,
-    histogram, codes, sizes against the local step) is None where weights are not rounded one by one.
+    entry, of which only lr, storage and parameters are read. A share whose denominator is 0 is None. What needs a grid
+    (prediction, histogram, codes, sizes against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    steps = [factor * method["lr"] for factor in STEPS_OF_LR] if method["storage"] == "bfloat16" else [None]
+    in_bfloat16 = method["storage"] == "bfloat16" and method["parameters"] == "full"
+    steps = [factor * method["lr"] for factor in STEPS_OF_LR] if in_bfloat16 else [None]
+    if method["parameters"] == "lora":  # whose steps are the adapters', not the weights'
+        steps = []
     expected = {step: [0.0, 0.0] for step in steps}
     half_steps, sizes = [], []
     for name in layers:
@@ -184,11 +188,11 @@ def absorption(
     known = [share for share in shares if share is not None]
     sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
     return total.shares() | {
-        "predicted": shares[len(shares) // 2],
+        "predicted": shares[len(shares) // 2] if shares else None,
         "predicted_low": min(known, default=None),
         "predicted_high": max(known, default=None),
         "outside": _ratio(outside, outside + total.squared),
-        "edge": edge(method["lr"]) if method["storage"] == "bfloat16" else None,
+        "edge": edge(method["lr"]) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
         "change_over_local_step": {
             f"p{100 * quantile:g}": sizes_of_change.kthvalue(

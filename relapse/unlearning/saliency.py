@@ -19,6 +19,7 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.models import linear_layers
+from relapse.unlearning.lora import adapted_layers
 
 SURE = {
     "mask": {
@@ -46,12 +47,13 @@ SURE = {
 }
 
 
-def eligible(model, modules: str) -> dict[str, torch.nn.Parameter]:
-    """Name -> weight tensor of what a mask may choose from."""
+def eligible(model, settings: dict) -> dict[str, torch.nn.Parameter]:
+    """Name -> weight tensor of what a mask may choose from; with LoRA, the weights that have an adapter."""
     parameters = dict(model.named_parameters())
-    if modules == "all":
+    if settings["modules"] == "all":
         return parameters
-    return {name: parameters[name] for name in (f"{layer}.weight" for layer in linear_layers(model))}
+    layers = adapted_layers(model, settings) if settings["parameters"] == "lora" else linear_layers(model)
+    return {name: parameters[name] for name in (f"{layer}.weight" for layer in layers)}
 
 
 def module_saliency(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -111,12 +113,12 @@ def kept_modules(
     saliency: (modules,), in the order of `eligible`. Raises RelapseError where none of them is one that quantizers
     touch.
     """
-    weights = eligible(model, settings["modules"])
+    weights = eligible(model, settings)
     names = list(weights)
     kept = [names[index] for index in salient_modules(saliency, settings["percentile"])]
     if settings["mask"] == "random":
         kept = same_sizes(kept, weights, generator)
-    if not set(kept) & set(eligible(model, "linear")):
+    if not set(kept) & {f"{layer}.weight" for layer in linear_layers(model)}:
         raise RelapseError(
             f"percentile: {settings['percentile']:g} with modules: {settings['modules']} keeps {', '.join(kept)} and "
             "no weight that a quantizer touches, so that its robustness would mean nothing: lower percentile, or set "

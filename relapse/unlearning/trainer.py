@@ -8,13 +8,14 @@ import copy
 import math
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
 from relapse.sequences import Order, Tokens, predict
-from relapse.unlearning import saliency
+from relapse.unlearning import lora, saliency
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
 from relapse.unlearning.storage import states, store
@@ -41,9 +42,10 @@ def retain_index(forget_index: int, epoch: int, forget_size: int, retain_size: i
 
 
 class Reference:
-    """The target's outputs on the windows: a table computed once (`cache`), or a resident second model (`model`).
+    """The target's outputs on the windows: a table computed once (`cache`), or a resident reference (`model`).
 
-    A table of logits takes 4 * V bytes per token: right for small models, not for a 7B one.
+    The resident one is a second model, or with LoRA the model itself with its adapters switched off. A table of logits
+    takes 4 * V bytes per token: right for small models, not for a 7B one.
     """
 
     def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: dict):
@@ -51,8 +53,10 @@ class Reference:
         self.needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
         self.tables: dict[str, list[torch.Tensor]] = {}
         self.model = model
+        self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext
         if settings["reference"] == "model":
-            self.model = copy.deepcopy(model).requires_grad_(False)
+            if settings["parameters"] != "lora":
+                self.model = copy.deepcopy(model).requires_grad_(False)
             return
         for half in ("forget", "retain"):
             if self.needs[half]:
@@ -65,7 +69,8 @@ class Reference:
         """What the method needs for each window: a scalar log p_ref(x), or logits (tokens of the window, V)."""
         if half in self.tables:
             return [self.tables[half][i] for i in indices]
-        tokens = predict(self.model, [self.windows[half][i] for i in indices])
+        with self.without_adapters(self.model):
+            tokens = predict(self.model, [self.windows[half][i] for i in indices])
         if self.needs[half] == "log_probs":
             return list(sequence_log_probs(tokens))
         return list(tokens.logits.split(torch.bincount(tokens.sequence).tolist()))
@@ -104,7 +109,7 @@ def losses_of_step(
 
 def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
     """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows."""
-    weights = list(saliency.eligible(model, settings["modules"]).values())
+    weights = list(saliency.eligible(model, settings).values())
     gradients = [torch.zeros_like(weight) for weight in weights]
     for indices in batches(len(forget)):
         tokens = predict(model, [forget[i] for i in indices])
@@ -117,12 +122,19 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
 def moving_parameters(
     model, forget: Windows, method: Method, settings: dict, reference: Reference, seed: int
 ) -> dict[str, torch.nn.Parameter]:
-    """The parameters that may move, all others frozen: what SURE's mask keeps, everything without SURE."""
+    """The parameters that may move, all others frozen: what SURE's mask keeps, everything without SURE.
+
+    With LoRA they move by their adapters, so that only the weights of layers that have one are among them.
+    """
     everything = dict(model.named_parameters())
     if not method.sure or settings["mask"] == "released":
+        if settings["parameters"] == "lora":
+            return {
+                name: everything[name] for name in (f"{layer}.weight" for layer in lora.adapted_layers(model, settings))
+            }
         return everything
     if settings["mask"] == "row":
-        moving = saliency.eligible(model, settings["modules"])
+        moving = saliency.eligible(model, settings)
     else:
         generator = torch.Generator().manual_seed(seed_for(seed, "random mask"))
         scores = target_saliency(model, forget, method, settings, reference)
@@ -164,7 +176,9 @@ def unlearn(
 
     settings: the method's config entry. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
     the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
-    Returns the number of `steps` taken and the names of the modules that were `moving` where a mask of SURE chose them.
+    With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
+    Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were
+    `moving` where a mask of SURE chose them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
     size = settings["batch_size"]
@@ -175,7 +189,12 @@ def unlearn(
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings)
     moving = moving_parameters(model, forget, method, settings, reference, seed)
-    parameters = list(moving.values())
+    adapters = settings["parameters"] == "lora"
+    if adapters:
+        layers = [name.removesuffix(".weight") for name in moving]
+        parameters = lora.add(model, layers, settings, seed_for(seed, "adapters"))
+    else:
+        parameters = list(moving.values())
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
     step = 0
@@ -196,11 +215,15 @@ def unlearn(
         backward(losses, parameters, method, settings)
         torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"])
         optimizer.step()
-        store(parameters, settings["storage"], generator)
+        if not adapters:
+            store(parameters, settings["storage"], generator)
         store(states(optimizer), settings["state_storage"])
         report(step, forget_loss, retain_loss)
         if stop(step):
             break
     model.eval()
+    if adapters:
+        lora.merge(model, settings["storage"], generator)
+    trained = sum(parameter.numel() for parameter in parameters)
     chosen = method.sure and settings["mask"] in ("paper", "random")
-    return {"steps": step, "moving": sorted(moving) if chosen else None}
+    return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None}

@@ -22,10 +22,13 @@ COMMON = {
     "storage": "bfloat16",
     "state_storage": "float32",
     "reference": "cache",
+    "parameters": "full",
+    "lora": {"rank": 4, "alpha": 8.0, "target_modules": "linear"},
     "max_grad_norm": 1.0,
 }
 
 every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
+full_and_lora = pytest.mark.parametrize("parameters", ["full", "lora"])
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +64,13 @@ def weights(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
+@full_and_lora
 @every_method
-def test_same_seed_same_bytes(tiny_llama, tokenizer, method):
+def test_same_seed_same_bytes(tiny_llama, tokenizer, method, parameters):
     first, second, other = (models.load_model(tiny_llama) for _ in range(3))
-    assert run(first, tokenizer, method) == run(second, tokenizer, method)
-    run(other, tokenizer, method, seed=1)
+    losses = run(first, tokenizer, method, parameters=parameters)
+    assert losses == run(second, tokenizer, method, parameters=parameters)
+    run(other, tokenizer, method, seed=1, parameters=parameters)
     assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
 
@@ -90,10 +95,24 @@ def test_what_may_move_moves_and_stays_finite(model, tokenizer, method):
 
 
 @every_method
-def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, method):
+def test_with_lora_linear_weights_move_and_nothing_else_does(model, tokenizer, method):
+    before = weights(model)
+    run(model, tokenizer, method, parameters="lora", storage="float32")
+    after = weights(model)
+    assert list(after) == list(before)  # adapters are gone, and every name is what it was
+    linear = {f"{layer}.weight" for layer in models.linear_layers(model)}
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved and (moved < linear if method.sure else moved == linear)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert all(parameter.requires_grad for parameter in model.parameters()) and not model.training
+
+
+@full_and_lora
+@every_method
+def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, method, parameters):
     for storage, representable in (("bfloat16", True), ("bfloat16_stochastic", True), ("float32", False)):
         model = models.load_model(tiny_llama)
-        run(model, tokenizer, method, storage=storage)
+        run(model, tokenizer, method, storage=storage, parameters=parameters)
         everything = torch.cat([parameter.flatten() for parameter in weights(model).values()])
         assert torch.equal(everything, everything.bfloat16().float()) == representable
 
@@ -133,21 +152,24 @@ def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, me
         assert together[1].item() == 0
 
 
+@full_and_lora
 @every_method
-def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tokenizer, method):
+def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tokenizer, method, parameters):
     cached, resident = (models.load_model(tiny_llama) for _ in range(2))
     # a small lr, since Adam makes much of the rounding by which the two batchings differ
-    expected = run(cached, tokenizer, method, storage="float32", lr=1e-4)
-    losses = run(resident, tokenizer, method, storage="float32", lr=1e-4, reference="model")
+    common = {"storage": "float32", "lr": 1e-4, "parameters": parameters}
+    expected = run(cached, tokenizer, method, **common)
+    losses = run(resident, tokenizer, method, reference="model", **common)
     for left, right in zip(expected, losses, strict=True):
         assert right == pytest.approx(left, rel=1e-2, abs=1e-5)
 
 
+@full_and_lora
 @every_method
-def test_what_is_saved_loads_again(model, tokenizer, method, tmp_path):
+def test_what_is_saved_loads_again(model, tokenizer, method, parameters, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    run(model, tokenizer, method)
+    run(model, tokenizer, method, parameters=parameters)
     kept = weights(model)
     models.save(model, tokenizer, tmp_path, {"method": method.name})
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)

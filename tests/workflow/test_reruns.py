@@ -85,7 +85,7 @@ EDITS = {
     ),
     "a metric's setting": (
         change(("metrics", "verbmem_forget", "max_new_tokens"), 9),
-        remade() | (SUMMARY - {"figure_grid"}),
+        remade() | SUMMARY,
     ),
     "privleak's k": (change(("metrics", "privleak", "k"), 20), remade() | SUMMARY),
     "one more seed": (

@@ -1,0 +1,92 @@
+"""LoRA (arXiv 2106.09685) through peft: a low-rank change of the linear layers is trained, then merged into them.
+
+Knows adapters: which layers get one, the model without them, and how they become plain weights again. Merging is done
+in float32, W + (alpha / rank) B A, and rounded once to the storage type: a change smaller than half of bfloat16's
+spacing at a weight is lost there, whatever the adapter has learned. Losses and steps are the trainer's.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from relapse.errors import ConfigError
+from relapse.models import linear_layers
+from relapse.unlearning.storage import store
+
+
+def target_layers(names: Sequence[str], target_modules: str | list[str]) -> list[str]:
+    """The linear layers that get an adapter: all of `names` ("linear"), or those that end in one of a list's names.
+
+    Raises ConfigError for a name that no layer has.
+    """
+    if target_modules == "linear":
+        return list(names)
+    endings = {wanted: [name for name in names if f".{name}".endswith(f".{wanted}")] for wanted in target_modules}
+    missing = [wanted for wanted, found in endings.items() if not found]
+    if missing:
+        known = dict.fromkeys(name.rsplit(".", 1)[-1] for name in names)
+        raise ConfigError(
+            f"target_modules: no linear layer is called {', '.join(missing)}. There are {', '.join(known)}; or linear "
+            "for all of them."
+        )
+    return [name for name in names if any(name in found for found in endings.values())]
+
+
+def adapted_layers(model, settings: dict) -> list[str]:
+    """The layers of a model that a method's config entry gives an adapter."""
+    return target_layers(linear_layers(model), settings["lora"]["target_modules"])
+
+
+def add(model, layers: Sequence[str], settings: dict, seed: int) -> list[torch.nn.Parameter]:
+    """Give `layers` an adapter in place, freeze everything else, and return the adapters' parameters, float32.
+
+    A: (rank, in), drawn from `seed`; B: (out, rank), zero, so that the model still computes what it did.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings["lora"]["rank"],
+        lora_alpha=settings["lora"]["alpha"],
+        target_modules=list(layers),
+        lora_dropout=0.0,
+        bias="none",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, config)
+    return [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def switched_off(model) -> Iterator[None]:
+    """The model without its adapters: the target that it started from."""
+    layers = list(_adapters(model).values())
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+@torch.no_grad()
+def merge(model, storage: str, generator: torch.Generator) -> None:
+    """Make the adapters plain weights in place: added in float32, then rounded once to what `storage` can hold."""
+    model.float()
+    for name, layer in _adapters(model).items():
+        weight = layer.base_layer.weight
+        weight.add_(layer.get_delta_weight(layer.active_adapter[0]))
+        store([weight], storage, generator)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.base_layer)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    del model.peft_config  # peft's note on the model, without which it is saved as what it is again
+
+
+def _adapters(model) -> dict[str, torch.nn.Module]:
+    from peft.tuners.lora import LoraLayer
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
