@@ -19,7 +19,7 @@ help:
 	@echo "make bench     speed of unlearning and evaluation, as ratios"
 	@echo "make unlock    after a killed run, before the next one"
 	@echo "make lint      format and lint checks;  make format: mend what can be mended"
-	@echo "make lock      pin the newest versions that envs/requirements.in allows"
+	@echo "make lock      pin the newest versions that envs/*.in allow"
 
 # Rebuilt whenever the lock changes. torch comes first and without a hash: CPU and CUDA builds serve alike.
 .venv/built: envs/torch.txt envs/requirements.txt
@@ -73,3 +73,6 @@ lock: .venv/built
 	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
 	.venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml --universal --python-version 3.11 \
 		--generate-hashes --no-emit-package torch envs/requirements.in --output-file envs/requirements.txt
+	for name in legacy gptqmodel; do .venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-package torch \
+		envs/$$name.in --output-file envs/$$name.txt || exit 1; done

@@ -17,6 +17,7 @@ include: "rules/paper.smk"
 rule all:
     default_target: True
     input:
+        gpu_where_needed,
         f"{RESULTS}/metrics.csv",
         rules.models_table.output,
         rules.absorption_table.output if ABSORPTIONS else [],

@@ -133,14 +133,19 @@ def scale_weights(model, factor: float) -> None:
         layer.post_attention_layernorm.weight.div_(factor)
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a model directory by name, in float32, without building the model."""
+def read_tensors(folder: str | Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a model directory by name, as it is stored, without building the model."""
     from safetensors.torch import load_file
 
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise RelapseError(f"{folder} holds no .safetensors weights")
-    return {name: tensor.float() for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """`read_tensors` in float32."""
+    return {name: tensor.float() for name, tensor in read_tensors(folder).items()}
 
 
 def load_tokenizer(path: Path):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
+import torch
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
@@ -47,6 +49,9 @@ if any(Path(".snakemake/locks").glob("*")) and workflow.is_main_process:
     )
 
 RESULTS = f"results/{STUDY['study']}"
+# Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
+ENVIRONMENTS = "results/.environments"
+WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 CORPORA = sorted(STUDY["corpora"])
 SEEDS = STUDY["seeds"]
 TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
@@ -189,9 +194,37 @@ def calibration_file(quantizer):
     return entry["calibration_path"] if entry["calibration"] == "file" else []
 
 
+def gpu_where_needed(wildcards):
+    """Input function, of no files: stops a run on this machine that needs a GPU which it does not have.
+
+    On a cluster the job itself looks, since the machine that starts it may have none.
+    """
+    here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
+    for name in CALIBRATED if here and not torch.cuda.is_available() else ():
+        if BACKEND_OF[name].needs_gpu:
+            raise WorkflowError(f"quantizers.{name}: {BACKEND_OF[name].needs_gpu}")
+    return []
+
+
+def environment_of(quantizer, room):
+    """The lock under envs/ that a backend quantizes (`environment`) or is scored (`evaluation_environment`) with."""
+    return getattr(BACKEND_OF[quantizer], room, None)
+
+
+def built_environment(quantizer, room):
+    """What a job in an environment of its own waits for; nothing for the main one, or where conda makes them."""
+    name = environment_of(quantizer, room)
+    return f"{ENVIRONMENTS}/{name}/built" if name and not WITH_CONDA else []
+
+
 def python_of(quantizer, room):
-    """The Python that a calibrated backend quantizes in (`environment`) or is scored in (`evaluation_environment`)."""
-    return "python"
+    """The Python that a job runs in."""
+    name = environment_of(quantizer, room)
+    return f"{ENVIRONMENTS}/{name}/bin/python" if name and not WITH_CONDA else "python"
+
+
+def conda_file(quantizer, room):
+    return f"../envs/{environment_of(quantizer, room) or 'conda'}.yaml"
 
 
 def privleak_records(batch):
@@ -238,8 +271,10 @@ def model_folder(wildcards):
     return "base" if wildcards.place == "base" else wildcards.place.split("/")[0]
 
 
-# The python that runs Snakemake runs the jobs, whether or not its environment is active.
+# The python that runs Snakemake runs the jobs, whether or not its environment is active; conda brings its own.
+OWN_PATH = (
+    "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+)
 shell.prefix(
-    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-    f" PYTHONPATH={shlex.quote(str(ROOT))}; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))}; "
 )

@@ -10,6 +10,7 @@ for label, batch in BATCHES.items():
             model=scored(batch),
             corpus=f"{RESULTS}/corpora/{{corpus}}",
             reference=privleak_records(batch),
+            environment=built_environment(batch[0], "evaluation_environment"),
         output:
             scores=expand(
                 f"{RESULTS}/metrics/{{{{corpus}}}}/{{{{model}}}}/seed{{{{seed}}}}/{{quantizer}}.json",
@@ -25,7 +26,7 @@ for label, batch in BATCHES.items():
         benchmark:
             benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{label}")
         conda:
-            "../envs/conda.yaml"
+            conda_file(batch[0], "evaluation_environment")
         threads: 1
         resources:
             mem_mb=4000,

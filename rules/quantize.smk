@@ -10,6 +10,7 @@ for name in CALIBRATED:
                 model=f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}",
                 corpus=f"{RESULTS}/corpora/{{corpus}}",
                 text=calibration_file(name),
+                environment=built_environment(name, "environment"),
             output:
                 checkpoint_output(name, kept),
             log:
@@ -17,7 +18,7 @@ for name in CALIBRATED:
             benchmark:
                 benchmark_of("quantize", f"{{corpus}}/{{model}}/seed{{seed}}/{name}")
             conda:
-                "../envs/conda.yaml"
+                conda_file(name, "environment")
             threads: 1
             resources:
                 mem_mb=4000,
@@ -32,5 +33,27 @@ for name in CALIBRATED:
             message:
                 "Quantize {wildcards.model} with {params.name}, {wildcards.corpus}, seed {wildcards.seed}"
             shell:
-                "{params.python} -m scripts.quantize --quantizer {params.settings} --model {input.model}"
-                " --corpus {input.corpus} --out {output} > {log} 2>&1"
+                "python -m scripts.quantize --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
+                " --python {params.python} --out {output} > {log} 2>&1"
+
+
+# Backends that cannot live in the main environment have one of their own, built from its lock, for all studies.
+rule environment:
+    input:
+        build=ROOT / "envs" / "build.sh",
+        torch=ROOT / "envs" / "torch.txt",
+        lock=lambda wildcards: ROOT / "envs" / f"{wildcards.environment}.txt",
+    output:
+        touch(f"{ENVIRONMENTS}/{{environment}}/built"),
+    log:
+        f"{ENVIRONMENTS}/{{environment}}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folder=subpath(output[0], parent=True),
+    message:
+        "Python environment {wildcards.environment}, about 2 GB (progress: {log})"
+    shell:
+        "{input.build} {params.folder} {wildcards.environment} > {log} 2>&1"

@@ -8,6 +8,9 @@ Also a command of its own, for any Hugging Face model directory and any folder i
 
 import argparse
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from relapse import models
@@ -24,18 +27,43 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model directory (Hugging Face format)")
     parser.add_argument("--corpus", type=Path, required=True, help="folder in MUSE's layout")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--python", default=sys.executable, help="the Python that the backend runs in")
+    parser.add_argument("--windows", type=Path, help=argparse.SUPPRESS)  # what --python is handed: text as tokens
     args = parser.parse_args()
     backend = BACKENDS.get(args.quantizer["backend"])
     if not isinstance(backend, Calibrated):
         raise RelapseError(f"{backend.name} needs no text: scripts.evaluate quantizes with it in memory")
     settings = with_defaults(backend.options, args.quantizer)
+    if args.windows:
+        backend.quantize(args.model, settings, json.loads(args.windows.read_text()), args.out)
+        return
     windows, facts = draw(models.load_tokenizer(args.model), read_folder(args.corpus), settings)
     print(
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
         f"{facts.overlapping} left out for their overlap"
     )
-    backend.quantize(args.model, settings, windows, args.out)
+    if backend.environment:
+        quantize_elsewhere(args, windows)
+    else:
+        backend.quantize(args.model, settings, windows, args.out)
     facts.write(args.out)
+
+
+def quantize_elsewhere(args: argparse.Namespace, windows: list[list[int]]) -> None:
+    """Run this program in `--python`, whose libraries may not read the tokenizer, with the text as tokens.
+
+    Raises RelapseError with what it says where it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "windows.json"
+        path.write_text(json.dumps(windows))
+        command = [args.python, "-m", "scripts.quantize", "--windows", str(path), "--out", str(args.out)]
+        command += ["--quantizer", json.dumps(args.quantizer), "--model", str(args.model), "--corpus", str(args.corpus)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        raise RelapseError(f"{args.quantizer['backend']} in {args.python}: {last[0].removeprefix('error: ')}")
 
 
 if __name__ == "__main__":

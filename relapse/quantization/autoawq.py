@@ -1,0 +1,106 @@
+"""AutoAWQ (deprecated upstream), for studies that must compare with checkpoints made with it. New work uses `awq`.
+
+Knows AutoAWQ's calls and its limits. It needs an older transformers, so that `quantize` runs in the environment
+`legacy`, and its checkpoints are scored in `gptqmodel`, whose kernels load them; `dequantized` needs neither.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from relapse.calibration import CALIBRATION
+from relapse.errors import ConfigError, RelapseError
+from relapse.quantization import BACKENDS, Calibrated, check_group_size, copy_tokenizer, packed
+from relapse.quantization.folding import Folding
+from relapse.registry import with_defaults
+
+CLIP_ROWS = 64  # its clipping search takes rows in batches of 256 or 64, and refuses another rest
+
+
+class AutoAWQ(Calibrated):
+    """AutoAWQ's 4 bit with zero points, in its `gemm` format, with its clipping search."""
+
+    name = "autoawq"
+    environment = "legacy"
+    evaluation_environment = "gptqmodel"
+    options: ClassVar = {
+        "bits": {"enum": [4], "default": 4, "description": "Bits of a weight's code; AutoAWQ packs 4."},
+        "group_size": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 128,
+            "description": "Weights that share a step: a divisor of every layer's input width.",
+        },
+    } | CALIBRATION
+    examples = ({"group_size": 64},)
+
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+        for name, (rows, _) in shapes.items():
+            if rows % CLIP_ROWS:
+                raise ConfigError(
+                    f"layer {name} has {rows} output rows, and AutoAWQ needs a multiple of {CLIP_ROWS}: "
+                    "use backend: awq"
+                )
+
+    def quantize(
+        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+    ) -> None:
+        from awq import AutoAWQForCausalLM
+        from awq.quantize.quantizer import AwqQuantizer
+        from awq.utils.module import get_op_name
+
+        settings, folding = with_defaults(self.options, settings), Folding()
+        # It joins all windows and cuts them again into blocks of this length.
+        length = min(settings["sample_length"], sum(map(len, windows)))
+        long = [len(window) for window in windows if len(window) > length]
+        if long:
+            raise RelapseError(f"autoawq: a window has {max(long)} tokens, more than sample_length {length}")
+
+        class Noting(AwqQuantizer):
+            def _search_best_scale(self, module, *arguments, **named):
+                before, layers, scale = super()._search_best_scale(module, *arguments, **named)
+                block = get_op_name(self.model, module)
+                folding.add(f"{block}.{before}", [f"{block}.{layer}" for layer in layers], scale)
+                return before, layers, scale
+
+        try:
+            model = AutoAWQForCausalLM.from_pretrained(str(model_dir), torch_dtype=torch.float32)
+            model.quantize(
+                quant_config={
+                    "w_bit": settings["bits"],
+                    "q_group_size": settings["group_size"],
+                    "zero_point": True,
+                    "version": "GEMM",
+                },
+                calib_data=[list(window) for window in windows],
+                max_calib_samples=len(windows),
+                max_calib_seq_len=length,
+                quantizer_cls=Noting,
+            )
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise RelapseError(f"autoawq of {model_dir}: AutoAWQ gave up: {error}") from error
+        model.save_quantized(str(out_dir))
+        folding.write(out_dir)
+        copy_tokenizer(model_dir, out_dir)
+
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from transformers import AutoModelForCausalLM, AwqConfig
+
+        self._must_be_quantized(model_dir)
+        settings = with_defaults(self.options, settings)
+        # Without a GPU it would choose a kernel that computes in bfloat16; this one computes in float16.
+        kernel = "auto" if torch.cuda.is_available() else "torch_awq"
+        config = AwqConfig(bits=settings["bits"], group_size=settings["group_size"], backend=kernel)
+        return AutoModelForCausalLM.from_pretrained(
+            model_dir, dtype=dtype, local_files_only=True, device_map="auto", quantization_config=config
+        ).eval()
+
+    def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        self._must_be_quantized(checkpoint)
+        return packed.dequantized(checkpoint, bits=4)
+
+
+BACKENDS.register(AutoAWQ())

@@ -1,0 +1,122 @@
+"""AutoGPTQ (archived upstream), for studies that must compare with checkpoints made with it. New work uses `gptq`.
+
+Knows AutoGPTQ's calls, that they need CUDA, and how its files become a directory that other loaders take. `quantize`
+runs in the environment `legacy`, and its checkpoints are scored in `gptqmodel`; `dequantized` needs neither.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from relapse.calibration import CALIBRATION
+from relapse.errors import RelapseError
+from relapse.quantization import BACKENDS, Calibrated, check_group_size, copy_tokenizer, packed
+from relapse.registry import with_defaults
+
+
+class AutoGPTQ(Calibrated):
+    """AutoGPTQ on every linear layer inside the blocks."""
+
+    name = "autogptq"
+    environment = "legacy"
+    evaluation_environment = "gptqmodel"
+    needs_gpu = (
+        "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained "
+        "way, which runs on a CPU too"
+    )
+    options: ClassVar = {
+        "bits": {"enum": [4, 8], "default": 4, "description": "Bits of a weight's code."},
+        "group_size": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 128,
+            "description": "Weights that share a step: a divisor of every layer's input width.",
+        },
+        "symmetric": {
+            "type": "boolean",
+            "default": True,
+            "description": "true: codes around the middle of their range; false: with a zero point for each group.",
+        },
+        "act_order": {
+            "enum": ["weight", "none"],
+            "default": "none",
+            "description": "weight: columns with the largest activations first, in groups that follow that order "
+            "(AutoGPTQ's desc_act); none: as they lie.",
+        },
+        "dampening": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 0.01,
+            "description": "Share of the Hessian's mean diagonal that is added to its diagonal.",
+        },
+    } | CALIBRATION
+    examples = ({"group_size": 64}, {"bits": 8, "group_size": 32, "symmetric": False, "act_order": "weight"})
+
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+
+    def quantize(
+        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+    ) -> None:
+        if not torch.cuda.is_available():
+            raise RelapseError(self.needs_gpu)
+        from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
+
+        settings = with_defaults(self.options, settings)
+        config = BaseQuantizeConfig(**quantize_config(settings))
+        model = AutoGPTQForCausalLM.from_pretrained(str(model_dir), config, torch_dtype=torch.float16)
+        samples = [torch.tensor([list(window)]) for window in windows]
+        model.quantize([{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples], batch_size=1)
+        model.save_quantized(str(out_dir), use_safetensors=True)
+        finish(Path(out_dir), settings)
+        copy_tokenizer(model_dir, out_dir)
+
+    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from transformers import AutoModelForCausalLM, GPTQConfig
+
+        self._must_be_quantized(model_dir)
+        # Without a GPU it would choose a kernel that computes in bfloat16.
+        kernel = "auto" if torch.cuda.is_available() else "torch"
+        bits = with_defaults(self.options, settings)["bits"]
+        return AutoModelForCausalLM.from_pretrained(
+            model_dir,
+            dtype=dtype,
+            local_files_only=True,
+            device_map="auto",
+            quantization_config=GPTQConfig(bits=bits, backend=kernel),
+        ).eval()
+
+    def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        self._must_be_quantized(checkpoint)
+        config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+        return packed.dequantized(checkpoint, config["quantization_config"]["bits"])
+
+
+def quantize_config(settings: dict[str, Any]) -> dict[str, Any]:
+    """AutoGPTQ's names for a config entry with its defaults."""
+    return {
+        "bits": settings["bits"],
+        "group_size": settings["group_size"],
+        "desc_act": settings["act_order"] == "weight",
+        "sym": settings["symmetric"],
+        "damp_percent": settings["dampening"],
+    }
+
+
+def finish(folder: Path, settings: dict[str, Any]) -> None:
+    """Give what AutoGPTQ saved the names that AutoModelForCausalLM looks for.
+
+    Its weights become model.safetensors, and config.json says how they are quantized.
+    """
+    weights = folder / f"gptq_model-{settings['bits']}bit-{settings['group_size']}g.safetensors"
+    weights.rename(folder / "model.safetensors")
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
+    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+BACKENDS.register(AutoGPTQ())
