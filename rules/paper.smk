@@ -50,13 +50,16 @@ ABSORPTIONS = ON_GRIDS + [
         seed=SEEDS,
     )
 ]
+FOUR_BIT_CALIBRATED = [
+    name for name in CALIBRATED if STUDY["quantizers"][name]["bits"] == 4
+]
 # The paper's tables that this study has something for.
 SURE_MODELS = [
     name
     for name, entry in STUDY["methods"].items()
     if METHODS.get(entry["method"]).sure
 ]
-TABLES = [1, 3] if SURE_MODELS else [1]
+TABLES = [1] + ([2] if FOUR_BIT_CALIBRATED else []) + ([3] if SURE_MODELS else [])
 # The figures that it has something for: a bar for every point of a grid would be none.
 RATES = {
     entry: {STUDY["methods"][name]["lr"] for name in ENTRIES if ENTRIES[name] == entry}
@@ -76,6 +79,7 @@ FIGURES = [
         "lr": ABSORPTIONS and any(len(rates) > 1 for rates in RATES.values()),
         "grid": FOUR_BIT and set(ENTRIES) - set(SURE_MODELS),
         "sure": FOUR_BIT and SURE_MODELS,
+        "calibration": CALIBRATED and any(map(averaged, STUDY["methods"])),
         "time": True,
     }.items()
     if wanted
@@ -426,6 +430,36 @@ rule figure_sure:
         "Figure: SURE, its controls and its base"
     shell:
         "python -m scripts.figure_sure --settings {params.settings} --metrics {input.metrics}"
+        " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
+
+
+rule figure_calibration:
+    input:
+        rules.recovery.output.csv,
+    output:
+        pdf=f"{RESULTS}/figures/calibration.pdf",
+        png=report(
+            f"{RESULTS}/figures/calibration.png",
+            caption="../report/calibration.rst",
+            category="4 Recovery",
+        ),
+    log:
+        log_of("figure_calibration", "calibration"),
+    benchmark:
+        benchmark_of("figure_calibration", "calibration")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        source=source("scripts/figure_calibration.py"),
+    message:
+        "Figure 2: recovery per quantizer and calibration text"
+    shell:
+        "python -m scripts.figure_calibration --settings {params.settings} --recovery {input}"
         " --pdf {output.pdf} --png {output.png} > {log} 2>&1"
 
 

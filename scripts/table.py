@@ -1,4 +1,4 @@
-"""Table 1 or 3 of a study in four formats, from metrics.csv."""
+"""Table 1, 2 or 3 of a study in four formats, from metrics.csv."""
 
 import argparse
 import json
@@ -14,15 +14,14 @@ def main() -> None:
     parser.add_argument(
         "--settings", type=json.loads, required=True, help="corpora, seeds, methods, quantizers, metrics; as JSON"
     )
-    parser.add_argument("--table", type=int, choices=[1, 3], default=1, help="the paper's number")
+    parser.add_argument("--table", type=int, choices=[1, 2, 3], default=1, help="the paper's number")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.csv")
     parser.add_argument("--corpora-dir", type=Path, required=True, help="results/{study}/corpora")
     for kind in ("csv", "md", "tex", "html"):
         parser.add_argument(f"--{kind}", type=Path, required=True)
     args = parser.parse_args()
     study = read_study(args.settings)
-    if args.table == 3:
-        study = tables.sure_study(study)
+    study = {1: lambda whole: whole, 2: tables.quantizer_study, 3: tables.sure_study}[args.table](study)
     cells = tables.read_cells(args.metrics, study)
     remarks = tables.notes(study, cells, read_statements(args.corpora_dir, study))
     for path, text in (

@@ -1,7 +1,7 @@
-"""Tables 1 and 3: every metric of every model at every precision, as csv, Markdown, LaTeX and HTML.
+"""Tables 1 to 3: every metric of every model at every precision, as csv, Markdown, LaTeX and HTML.
 
-Rows are target, retrain and the methods, columns metric x precision; Table 3 has SURE and its bases alone, in full
-precision and at 4 bit. Knows metrics.csv and how each format writes a
+Rows are target, retrain and the methods, columns metric x precision; Table 2 has round-to-nearest, GPTQ and AWQ, Table
+3 SURE and its bases alone, each in full precision and at 4 bit. Knows metrics.csv and how each format writes a
 cell; the scores are whatever metrics.csv says, and a cell that it does not have stays empty.
 """
 
@@ -24,6 +24,7 @@ TITLES = {  # metric -> the paper's number, its name, which way is good
 }
 SHADED = ("verbmem_forget", "knowmem_forget")  # what was to be forgotten
 EMPTY = "–"
+TABLE2 = ("rtn", "gptq", "awq", "autogptq", "autoawq")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,25 @@ def sure_study(study: Study) -> Study:
         methods={name: entry for name, entry in study.methods.items() if kind(entry) in kinds},
         quantizers={name: entry for name, entry in study.quantizers.items() if bits(entry) in (None, 4)},
     )
+
+
+def quantizer_study(study: Study) -> Study:
+    """What Table 2 shows: full precision, and the 4-bit quantizers of `TABLE2`, for methods that a calibrated one covers.
+
+    Raises RelapseError for a study without a calibrated quantizer.
+    """
+    shown = {
+        name: entry
+        for name, entry in study.quantizers.items()
+        if bits(entry) is None or (bits(entry) == 4 and entry["backend"] in TABLE2)
+    }
+    if not any("calibration" in entry for entry in shown.values()):
+        raise RelapseError("Table 2 is about GPTQ and AWQ at 4 bit, and this study has neither")
+    calibrated = [name for name, entry in shown.items() if "calibration" in entry]
+    methods = {
+        name: entry for name, entry in study.methods.items() if any(study.covers(name, other) for other in calibrated)
+    }
+    return replace(study, methods=methods, quantizers=shown)
 
 
 Key = tuple[str, str, str, str]  # corpus, model, quantizer, metric
@@ -105,6 +125,12 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
         lines.append(f"{corpus}: {'; '.join(filter(None, (statement, counts)))}.")
     if study.methods:
         lines += filter(None, (_per_method(study, key) for key in PER_METHOD))
+    lines += [
+        f"{name}: calibrated on at most {entry['samples']} windows of {entry['sample_length']} tokens of "
+        f"{entry['calibration']} text."
+        for name, entry in study.quantizers.items()
+        if "calibration" in entry
+    ]
     if study.batch_size:
         lines.append(f"Evaluation batch {study.batch_size}; LLM.int8() picks its outlier columns over a whole batch.")
     return lines
