@@ -202,7 +202,8 @@ def gpu_where_needed(wildcards):
     here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
     for name in CALIBRATED if here and not torch.cuda.is_available() else ():
         if BACKEND_OF[name].needs_gpu:
-            raise WorkflowError(f"quantizers.{name}: {BACKEND_OF[name].needs_gpu}")
+            # Snakemake would put a traceback around an error of an input function.
+            sys.exit(f"error: quantizers.{name}: {BACKEND_OF[name].needs_gpu}")
     return []
 
 
