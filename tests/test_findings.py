@@ -12,7 +12,8 @@ from relapse.registry import ROOT
 TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs/findings"
 CITED = re.findall(
-    r"(?:in (mechanism-\w+) )?`([\w.-]+)` / `([\w.-]+)`: (-?\d+) % \[(-?\d+), (-?\d+)\]", re.sub(r"\s+", " ", TEXT)
+    r"(?:in (mechanism-\w+|quantizers) )?`([\w.-]+)` / `([\w.-]+)`: (-?\d+) % \[(-?\d+), (-?\d+)\]",
+    re.sub(r"\s+", " ", TEXT),
 )
 
 

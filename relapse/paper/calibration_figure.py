@@ -53,11 +53,11 @@ def calibration_figure(study: Study, rows: Sequence[Recovery]) -> plt.Figure:
     methods = [name for name in study.constrained if any(study.covers(name, quantizer) for quantizer in names)]
     cells = {(row.corpus, row.model, row.quantizer): row for row in rows if row.metric == "knowledge"}
     with plt.rc_context(RC):
-        high = 0.52 * len(names) + 1.75
+        high = 0.52 * len(names) + 2.1
         figure, grid = plt.subplots(
             1, len(study.corpora), figsize=(2.3 + 5.2 * len(study.corpora), high), sharey=True, squeeze=False
         )
-        figure.subplots_adjust(left=0.24 / len(study.corpora), right=0.98, bottom=0.95 / high, top=1 - 0.72 / high)
+        figure.subplots_adjust(left=0.24 / len(study.corpora), right=0.98, bottom=0.95 / high, top=1 - 1.05 / high)
         for axes, corpus in zip(grid[0], study.corpora, strict=True):
             _panel(axes, study, corpus, names, methods, cells)
         grid[0][0].set_yticks(range(len(names)), [_label(study, name) for name in reversed(names)], fontsize=8.5)

@@ -12,7 +12,8 @@ CALIBRATED = "gptq-int4"
 GPTQ_MODELS = ("target", "retrain", "npo_klr")
 QUANTIZERS = ("full", "rtn-int4", CALIBRATED)
 FOUR_BIT = {"figure_survival", "figure_grid", "figure_sure"}
-SUMMARY = {"collect", "retained", "recovery", "table1", "table3", "figure_retained", "timings"} | FOUR_BIT
+SUMMARY = {"collect", "retained", "recovery", "table1", "table2", "table3", "figure_retained", "timings"} | FOUR_BIT
+SUMMARY |= {"figure_calibration"}
 
 
 def evaluations(models=MODELS, quantizers=QUANTIZERS, seed=0):
@@ -175,7 +176,8 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
         ),
         ("relapse/paper/figures.py", {"figure_retained"}),
         ("relapse/paper/sure_figure.py", {"figure_sure"}),
-        ("scripts/table.py", {"table1", "table3"}),
+        ("scripts/table.py", {"table1", "table2", "table3"}),
+        ("relapse/paper/calibration_figure.py", {"figure_calibration"}),
     ],
 )
 def test_a_changed_source_reruns_what_executes_it(finished, source, expected):

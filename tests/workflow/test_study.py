@@ -46,7 +46,7 @@ def test_tables_figures_and_headline_are_there(finished):
     for name in ("table1.csv", "table1.md", "table1.tex", "table1.html"):
         text = (results / "tables" / name).read_text()
         assert "npo" in text.lower() and "retrain" in text.lower()
-    for name in ("retained_knowledge", "survival", "grid", "sure", "time"):
+    for name in ("retained_knowledge", "survival", "grid", "sure", "calibration", "time"):
         assert (results / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert "full precision" in (results / "headline.txt").read_text()
