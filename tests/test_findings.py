@@ -36,7 +36,7 @@ def test_the_findings_cite_many_cells():
 def test_every_cited_cell_is_in_the_table(cited):
     study, model, quantizer, *numbers = cited
     row = recovered(study or "mechanism")[model, quantizer]
-    assert [f"{100 * float(row[key]):.0f}" for key in ("recovered", "ci_low", "ci_high")] == numbers
+    assert [str(round(100 * float(row[key]))) for key in ("recovered", "ci_low", "ci_high")] == numbers
 
 
 def test_surviving_shares_separate_the_verdicts_as_stated():
