@@ -47,6 +47,8 @@ rule environment:
         touch(f"{ENVIRONMENTS}/{{environment}}/built"),
     log:
         f"{ENVIRONMENTS}/{{environment}}.log",
+    conda:
+        "../envs/conda.yaml"
     threads: 1
     resources:
         mem_mb=4000,

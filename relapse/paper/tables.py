@@ -57,7 +57,7 @@ def sure_study(study: Study) -> Study:
 
 
 def quantizer_study(study: Study) -> Study:
-    """What Table 2 shows: full precision and the 4-bit quantizers of `TABLE2`, for methods that a calibrated one covers.
+    """What Table 2 shows: full precision, the 4-bit quantizers of `TABLE2`, and methods that a calibrated one covers.
 
     Raises RelapseError for a study without a calibrated quantizer.
     """
