@@ -28,6 +28,7 @@ rule all:
             for kind in ("csv", "md", "tex", "html")
         ],
         rules.recovery.output,
+        rules.comparison.output if PUBLISHED else [],
         [
             f"{RESULTS}/figures/{name}.{kind}"
             for name in FIGURES

@@ -14,7 +14,7 @@ from relapse import models
 from relapse.calibration import read_facts
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
-from relapse.metrics import METRICS, Evaluated
+from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.progress import Stopwatch
 from relapse.quantization import BACKENDS
 from relapse.registry import with_defaults
@@ -49,7 +49,7 @@ def evaluate(
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
+    quantizer: a config entry. metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its
@@ -58,7 +58,7 @@ def evaluate(
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
     if metrics is None:
-        metrics = {name: {} for name in METRICS.names() if name != "privleak" or reference is not None}
+        metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
     settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
     backend = BACKENDS.get(quantizer["backend"])
     quantizer = with_defaults(backend.options, quantizer)

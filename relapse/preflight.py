@@ -381,5 +381,6 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
 
 def _metric_prompts(corpus: Corpus) -> dict[str, list[str]]:
     """Generating metric -> its prompts."""
-    verbmem = {"verbmem_forget": [item["prompt"] for item in corpus.verbmem]}
+    passages = [item["prompt"] for item in corpus.verbmem]
+    verbmem = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
     return verbmem | {f"knowmem_{split}": prompts(corpus.knowmem, split) for split in ("forget", "retain")}

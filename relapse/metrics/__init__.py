@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from relapse.registry import Registry
 
 METRICS = Registry("metric", "relapse.metrics")
+# M1 to M4, what a plain evaluation computes.
+PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
 
 
 @dataclass(frozen=True)
