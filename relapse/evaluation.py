@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from relapse import models
+from relapse.batching import BatchSize
 from relapse.calibration import read_facts
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
@@ -53,7 +54,8 @@ def evaluate(
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its
-    outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
+    outlier columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is
+    returned too where memory did not hold as many. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
@@ -67,7 +69,7 @@ def evaluate(
         model = backend.load(model_dir, quantizer, dtype)
         tokenizer = models.load_tokenizer(model_dir)
     models.check_vocabulary(model, tokenizer, model_dir)
-    run = Evaluated(model, tokenizer, corpus, evaluation["batch_size"], seed)
+    run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     scores, records = {}, []
     for name, entry in settings.items():
         metric = METRICS.get(name)
@@ -86,6 +88,8 @@ def evaluate(
         },
         "versions": models.versions(),
     }
+    if run.batch_size.size < evaluation["batch_size"]:
+        result["smallest_batch"] = run.batch_size.size
     if seen := read_facts(model_dir):
         result["calibration"] = seen
     return result, records

@@ -9,6 +9,7 @@ from statistics import fmean
 import torch
 
 from relapse import models
+from relapse.batching import BatchSize
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
 from relapse.metrics import METRICS, Evaluated
@@ -61,7 +62,7 @@ def main() -> None:
     progress = Progress(steps_of(settings, len(forget)))
     rule = None
     if settings.get("stop_at"):
-        run = Evaluated(model, tokenizer, corpus, args.batch_size, args.seed)
+        run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
         rule = StopRule(lambda: knowmem_forget(run, args.knowmem), settings["stop_at"])
     with stopwatch.part("training"):
         done = unlearn(

@@ -283,6 +283,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "parameters": "full",
         "lora": {"rank": 8, "alpha": 16.0, "target_modules": "linear"},
         "reference": "cache",
+        "gradient_checkpointing": False,
         "max_grad_norm": 1.0,
         "alpha": 1.0,
         "beta": 0.1,

@@ -6,6 +6,7 @@ are apart so that intervals can be drawn again without the model.
 
 from dataclasses import dataclass
 
+from relapse.batching import BatchSize
 from relapse.registry import Registry
 
 METRICS = Registry("metric", "relapse.metrics")
@@ -27,11 +28,12 @@ class Score:
 class Evaluated:
     """What a metric may look at: a loaded model, its tokenizer, the corpus, and how to run.
 
-    seed names the random draws; batch_size is the number of examples in one forward pass.
+    seed names the random draws; batch_size is the number of examples in one forward pass, or fewer
+    where they do not fit into memory.
     """
 
     model: object
     tokenizer: object
     corpus: object
-    batch_size: int
+    batch_size: BatchSize
     seed: int
