@@ -106,5 +106,5 @@ def test_one_that_does_not_fit_alone_says_what_takes_less(model, tokenizer):
     def without_memory(*inputs, **named):
         raise torch.OutOfMemoryError("no memory")
 
-    with pytest.raises(RelapseError, match="out of memory with one example at a time.*compute: bfloat16"):
+    with pytest.raises(RelapseError, match=r"out of memory with one example at a time.*compute: bfloat16"):
         BatchSize(4).run([1, 2, 3], without_memory)
