@@ -1,0 +1,178 @@
+"""How much memory a job takes, from a model's shape and the job's settings, before anything is loaded.
+
+Knows what training, unlearning, scoring and quantizing keep at once: weights, gradients, optimiser states, activations
+saved for the backward pass, logits, key-value caches, a reference. All sizes in bytes. What Python and its imports take is not
+counted (about 0.4 GB; with CUDA about 1 GB of host memory more). Which jobs a study has is plan.py's.
+
+The counts are those of Llama blocks in transformers: RMSNorm, scaled dot-product attention, SwiGLU. Other architectures
+have nearly the same in other places.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relapse.unlearning.methods import METHODS
+
+STORED = 2  # bytes of a weight on disk: bfloat16
+LOGIT_COPIES = 4  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
+KL_COPIES = 4  # more of them: the reference's logits, both sides' log-probabilities, the divergence
+SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are wanted
+FIXED = 8e6  # buffers of the libraries
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a causal language model. parameters: all of them; linear: those that quantizers touch."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    key_values: int  # width of keys, and of values
+    vocabulary: int
+    parameters: int
+    linear: int
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], parameters: int | None = None) -> "Architecture | None":
+        """From the keys of a config.json; None where it lacks one.
+
+        parameters: their number where it is known, otherwise that of a Llama of this shape.
+        """
+        try:
+            hidden, layers, vocabulary = (config[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+            heads = config["num_attention_heads"]
+            intermediate = config["intermediate_size"]
+        except KeyError:
+            return None
+        key_values = hidden // heads * (config.get("num_key_value_heads") or heads)
+        linear = layers * (2 * hidden * hidden + 2 * hidden * key_values + 3 * hidden * intermediate)
+        rows = vocabulary * (1 if config.get("tie_word_embeddings") else 2)
+        counted = linear + rows * hidden + (2 * layers + 1) * hidden
+        return cls(hidden, intermediate, layers, key_values, vocabulary, parameters or counted, linear)
+
+    def saved_per_token(self, checkpointing: bool, frozen: bool = False) -> int:
+        """Numbers saved for the backward pass for each token.
+
+        In a block: its input, the two norms' scaled and final outputs (without the scaled ones where the norms are
+        frozen), queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. With
+        checkpointing every block keeps its input alone, and one block at a time is computed again.
+        """
+        block, norm = self.saved_by_block(frozen), (2 if frozen else 3) * self.hidden
+        return norm + (self.layers * self.hidden + block if checkpointing else self.layers * block)
+
+    def saved_by_block(self, frozen: bool = False) -> int:
+        """Numbers that one block saves for each token."""
+        return (6 if frozen else 8) * self.hidden + 2 * self.key_values + 4 * self.intermediate
+
+    def working_per_token(self) -> int:
+        """Numbers alive at once for each token in a forward pass without gradients."""
+        return 3 * self.hidden + max(3 * self.intermediate, 2 * self.hidden + 2 * self.key_values)
+
+
+def loading(model: Architecture, width: int) -> float:
+    """A model while it is loaded: its weights, and the file they are read from."""
+    return model.parameters * (width + STORED)
+
+
+def training(model: Architecture, settings: Mapping[str, Any], width: int) -> float:
+    """Training of target or retrain. settings: the models entry; width: bytes of a number in `compute`."""
+    tokens = settings["batch_size"] * settings["max_length"]
+    weights = model.parameters * width
+    passing = tokens * (model.saved_per_token(False) * width + model.vocabulary * (4 * LOGIT_COPIES + width))
+    updating = 4 * weights + largest(model, width)
+    last = 3 * weights + last_block(model, width, tokens)
+    return FIXED + max(loading(model, width), 3 * weights + passing, last, updating)
+
+
+def last_block(model: Architecture, width: int, tokens: int) -> float:
+    """What the backward pass holds in the first block, which it comes to last: nearly all gradients, and its activations."""
+    gradients = model.parameters - model.vocabulary * model.hidden - 4 * model.hidden**2
+    return width * (gradients + tokens * (model.saved_by_block() + 3 * model.intermediate))
+
+
+def largest(model: Architecture, width: int) -> float:
+    """The largest weight, of which an update keeps a copy for a moment."""
+    return max(model.vocabulary * model.hidden, model.hidden * model.intermediate) * width
+
+
+def unlearning(
+    model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int], on_gpu: bool = False
+) -> float:
+    """An unlearning run. settings: the methods entry; tokens: part ("forget", "retain") -> tokens of its windows.
+
+    on_gpu: what the accelerator holds; a reference kept in memory is not there.
+    """
+    method = METHODS.get(settings["method"])
+    adapted, length = settings["parameters"] == "lora", settings["max_length"]
+    windows = min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"])
+    halves = 2 if method.constrained else 1
+    weights = model.parameters * width
+    trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
+    batch = windows * halves * length
+    logits = LOGIT_COPIES * 4 + width
+    passing = batch * (model.saved_per_token(settings["gradient_checkpointing"], adapted) * width)
+    passing += batch * model.vocabulary * logits
+    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
+    kept = 0.0
+    if settings["reference"] == "model" and any(needs.values()):
+        kept = 0.0 if adapted else weights
+    elif settings["reference"] == "cache" and not on_gpu:
+        kept = reference_table(model, settings, width, tokens)
+    rows = 1 if method.sure and settings["mask"] == "row" else 0  # the forget gradient, beside the whole one
+    peak = max(
+        weights + 2 * trained + passing + rows * trained,
+        weights + (3 + rows) * trained + largest(model, width),
+        0 if adapted else 3 * weights + rows * trained + last_block(model, width, batch),
+    )
+    if method.sure and settings["mask"] in ("paper", "random"):
+        peak = max(peak, weights + 2 * model.linear * width + passing)
+    if adapted:
+        peak = max(peak, model.parameters * 4 + trained)  # merged in float32
+    return FIXED + kept + max(peak, loading(model, width))
+
+
+def adapters(model: Architecture, rank: int) -> int:
+    """Parameters of LoRA adapters on every linear layer."""
+    ins_and_outs = 6 * model.hidden + 2 * model.key_values + 3 * (model.hidden + model.intermediate)
+    return rank * model.layers * ins_and_outs
+
+
+def reference_table(model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int]) -> float:
+    """The reference's logits for every window whose loss asks for them."""
+    method = METHODS.get(settings["method"])
+    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
+
+
+def scoring(model: Architecture, width: int, batch_size: int, longest: Mapping[str, tuple[int, int, int]]) -> float:
+    """Scoring under one quantizer, with de-quantized weights; packed ones take less.
+
+    longest: what is generated or scored -> (number of texts, longest text in tokens, new tokens; 0 where its
+    tokens are scored).
+    """
+    peak = loading(model, width)
+    for texts, prompt, new in longest.values():
+        rows = min(batch_size, texts)
+        working = rows * prompt * model.working_per_token() * width
+        if new:
+            caches = rows * (prompt + new) * 2 * model.key_values * model.layers * width
+            passing = caches + working
+        else:
+            passing = working + rows * prompt * model.vocabulary * (4 * SCORE_COPIES + width)
+        peak = max(peak, model.parameters * width + passing)
+    return FIXED + peak
+
+
+def calibrating(model: Architecture, settings: Mapping[str, Any]) -> float:
+    """A calibrated quantizer, which computes in float32: weights, what its windows are inside, a block's Hessians."""
+    tokens = settings["samples"] * settings["sample_length"]
+    hessians = (6 * model.hidden**2 + model.intermediate**2) * 4
+    inside = 2 * tokens * model.hidden * 4 + settings["sample_length"] * model.working_per_token() * 4
+    return FIXED + model.parameters * (4 + STORED) + inside + 2 * hessians
+
+
+def comparing(model: Architecture) -> float:
+    """Absorption: target and unlearned weights in float32, and a layer's grids."""
+    return FIXED + 2 * model.parameters * 4 + 12 * max(model.hidden**2, model.hidden * model.intermediate) * 4
