@@ -1,8 +1,9 @@
 """How much memory a job takes, from a model's shape and the job's settings, before anything is loaded.
 
 Knows what training, unlearning, scoring and quantizing keep at once: weights, gradients, optimiser states, activations
-saved for the backward pass, logits, key-value caches, a reference. All sizes in bytes. What Python and its imports take is not
-counted (about 0.4 GB; with CUDA about 1 GB of host memory more). Which jobs a study has is plan.py's.
+saved for the backward pass, logits, key-value caches, a reference. All sizes in bytes. What Python and its imports take
+is not counted (about 0.4 GB; with CUDA about 1 GB of host memory more). Which jobs a study has is plan.py's, and
+whether one fits is fit.py's.
 
 The counts are those of Llama blocks in transformers: RMSNorm, scaled dot-product attention, SwiGLU. Other architectures
 have nearly the same in other places.
@@ -15,7 +16,7 @@ from typing import Any
 from relapse.unlearning.methods import METHODS
 
 STORED = 2  # bytes of a weight on disk: bfloat16
-LOGIT_COPIES = 4  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
+LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
 KL_COPIES = 4  # more of them: the reference's logits, both sides' log-probabilities, the divergence
 SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are wanted
 FIXED = 8e6  # buffers of the libraries
@@ -51,44 +52,48 @@ class Architecture:
         counted = linear + rows * hidden + (2 * layers + 1) * hidden
         return cls(hidden, intermediate, layers, key_values, vocabulary, parameters or counted, linear)
 
-    def saved_per_token(self, checkpointing: bool, frozen: bool = False) -> int:
-        """Numbers saved for the backward pass for each token.
+    def saved_per_token(self, width: int, checkpointing: bool, frozen: bool = False) -> int:
+        """Bytes saved for the backward pass for each token, with numbers of `width` bytes.
 
-        In a block: its input, the two norms' scaled and final outputs (without the scaled ones where the norms are
-        frozen), queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. With
-        checkpointing every block keeps its input alone, and one block at a time is computed again.
+        With checkpointing every block keeps its input alone, and one block at a time is computed again.
         """
-        block, norm = self.saved_by_block(frozen), (2 if frozen else 3) * self.hidden
-        return norm + (self.layers * self.hidden + block if checkpointing else self.layers * block)
+        block, norm = self.saved_by_block(width, frozen), (2 if frozen else 3) * self.hidden * width
+        return norm + (self.layers * self.hidden * width + block if checkpointing else self.layers * block)
 
-    def saved_by_block(self, frozen: bool = False) -> int:
-        """Numbers that one block saves for each token."""
-        return (6 if frozen else 8) * self.hidden + 2 * self.key_values + 4 * self.intermediate
+    def saved_by_block(self, width: int, frozen: bool = False) -> int:
+        """Bytes that one block saves for each token.
+
+        Its input, the two norms' scaled and final outputs (without the scaled ones where the norms are frozen),
+        queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. In bfloat16 both norms
+        compute on a float32 copy of their input.
+        """
+        numbers = (6 if frozen else 8) * self.hidden + 2 * self.key_values + 4 * self.intermediate
+        return numbers * width + (2 * self.hidden * 4 if width < 4 else 0)
 
     def working_per_token(self) -> int:
         """Numbers alive at once for each token in a forward pass without gradients."""
         return 3 * self.hidden + max(3 * self.intermediate, 2 * self.hidden + 2 * self.key_values)
 
 
-def loading(model: Architecture, width: int) -> float:
-    """A model while it is loaded: its weights, and the file they are read from."""
-    return model.parameters * (width + STORED)
+def loading(model: Architecture, width: int, on_gpu: bool = False) -> float:
+    """A model while it is loaded: its weights, and on the CPU the file they are read from."""
+    return model.parameters * (width + (0 if on_gpu else STORED))
 
 
-def training(model: Architecture, settings: Mapping[str, Any], width: int) -> float:
+def training(model: Architecture, settings: Mapping[str, Any], width: int, on_gpu: bool = False) -> float:
     """Training of target or retrain. settings: the models entry; width: bytes of a number in `compute`."""
     tokens = settings["batch_size"] * settings["max_length"]
     weights = model.parameters * width
-    passing = tokens * (model.saved_per_token(False) * width + model.vocabulary * (4 * LOGIT_COPIES + width))
+    passing = tokens * (model.saved_per_token(width, False) + model.vocabulary * (4 * LOGIT_COPIES + width))
     updating = 4 * weights + largest(model, width)
     last = 3 * weights + last_block(model, width, tokens)
-    return FIXED + max(loading(model, width), 3 * weights + passing, last, updating)
+    return FIXED + max(loading(model, width, on_gpu), 3 * weights + passing, last, updating)
 
 
 def last_block(model: Architecture, width: int, tokens: int) -> float:
-    """What the backward pass holds in the first block, which it comes to last: nearly all gradients, and its activations."""
+    """What the backward pass holds in the first block, its last: nearly all gradients, and that block's activations."""
     gradients = model.parameters - model.vocabulary * model.hidden - 4 * model.hidden**2
-    return width * (gradients + tokens * (model.saved_by_block() + 3 * model.intermediate))
+    return width * (gradients + tokens * 3 * model.intermediate) + tokens * model.saved_by_block(width)
 
 
 def largest(model: Architecture, width: int) -> float:
@@ -111,7 +116,7 @@ def unlearning(
     trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
     batch = windows * halves * length
     logits = LOGIT_COPIES * 4 + width
-    passing = batch * (model.saved_per_token(settings["gradient_checkpointing"], adapted) * width)
+    passing = batch * model.saved_per_token(width, settings["gradient_checkpointing"], adapted)
     passing += batch * model.vocabulary * logits
     needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
     passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
@@ -129,8 +134,9 @@ def unlearning(
     if method.sure and settings["mask"] in ("paper", "random"):
         peak = max(peak, weights + 2 * model.linear * width + passing)
     if adapted:
-        peak = max(peak, model.parameters * 4 + trained)  # merged in float32
-    return FIXED + kept + max(peak, loading(model, width))
+        merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width
+        peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))
+    return FIXED + kept + max(peak, loading(model, width, on_gpu))
 
 
 def adapters(model: Architecture, rank: int) -> int:
@@ -146,13 +152,19 @@ def reference_table(model: Architecture, settings: Mapping[str, Any], width: int
     return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
 
 
-def scoring(model: Architecture, width: int, batch_size: int, longest: Mapping[str, tuple[int, int, int]]) -> float:
+def scoring(
+    model: Architecture,
+    width: int,
+    batch_size: int,
+    longest: Mapping[str, tuple[int, int, int]],
+    on_gpu: bool = False,
+) -> float:
     """Scoring under one quantizer, with de-quantized weights; packed ones take less.
 
     longest: what is generated or scored -> (number of texts, longest text in tokens, new tokens; 0 where its
     tokens are scored).
     """
-    peak = loading(model, width)
+    peak = loading(model, width, on_gpu)
     for texts, prompt, new in longest.values():
         rows = min(batch_size, texts)
         working = rows * prompt * model.working_per_token() * width

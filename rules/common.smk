@@ -276,6 +276,7 @@ def model_folder(wildcards):
 OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
+# glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system.
 shell.prefix(
-    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))}; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576; "
 )

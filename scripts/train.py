@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from relapse import models, training
+from relapse import fit, memory, models, training
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
 from relapse.progress import Progress, Stopwatch
@@ -32,6 +32,9 @@ def main() -> None:
     raw = read_folder(args.corpus).raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
     texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw[part]))
+    if shape := fit.architecture(args.base):
+        needed = memory.training(shape, args.settings, fit.WIDTH[args.compute], torch.cuda.is_available())
+        fit.require(needed, f"training {args.model}", "Lower batch_size or max_length, or use compute: bfloat16.")
     with stopwatch.part("load"):
         model = models.load_model(args.base, getattr(torch, args.compute))
         tokenizer = models.load_tokenizer(args.base)

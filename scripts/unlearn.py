@@ -8,7 +8,7 @@ from statistics import fmean
 
 import torch
 
-from relapse import models
+from relapse import fit, memory, models
 from relapse.batching import BatchSize
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
@@ -31,6 +31,22 @@ def knowmem_forget(run: Evaluated, settings: dict) -> float:
     return score
 
 
+def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, list]) -> None:
+    """Raise RelapseError where the run would not fit, with the settings that would."""
+    shape = fit.architecture(target)
+    if shape is None:
+        print(f"{target}: its config.json does not say its shape, so that memory cannot be predicted")
+        return
+    tokens = {part: sum(map(len, windows)) for part, windows in parts.items()}
+
+    def predicted(entry: dict, width: int) -> float:
+        return memory.unlearning(shape, entry, width, tokens, torch.cuda.is_available())
+
+    width = fit.WIDTH[compute]
+    instead = fit.less_for_unlearning(settings, predicted, width)
+    fit.require(predicted(settings, width), f"unlearning with {settings['method']}", instead)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="the method's config entry, as JSON")
@@ -49,16 +65,17 @@ def main() -> None:
         models.import_transformers()
     settings = args.settings
     corpus = read_folder(args.corpus)
-    with stopwatch.part("load"):
-        model = models.load_model(args.target, getattr(torch, args.compute))
-        tokenizer = models.load_tokenizer(args.target)
-    models.check_vocabulary(model, tokenizer, args.target)
+    tokenizer = models.load_tokenizer(args.target)
     forget, retain = (
         windows(
             tokenizer, corpus.raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part))
         )
         for part in ("forget", "retain1")
     )
+    check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
+    with stopwatch.part("load"):
+        model = models.load_model(args.target, getattr(torch, args.compute))
+    models.check_vocabulary(model, tokenizer, args.target)
     progress = Progress(steps_of(settings, len(forget)))
     rule = None
     if settings.get("stop_at"):
