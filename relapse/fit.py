@@ -7,6 +7,7 @@ cluster the machine that starts the study says nothing about the one that runs i
 import json
 import os
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from relapse import memory
 from relapse.errors import RelapseError
+from relapse.model_files import tensor_shapes
 
 WIDTH = {"float32": 4, "bfloat16": 2}
 # What may be changed about an unlearning run, the cheapest first, and how the config says it.
@@ -38,18 +40,10 @@ def available() -> float:
 
 def architecture(folder: str | Path) -> memory.Architecture | None:
     """The shape of a model directory's model; None where its config.json does not say."""
-    from relapse.preflight import tensor_shapes
-
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    counted = sum(_size(shape) for shape in tensor_shapes(Path(folder)).values())
+    packed = "quantization_config" in config  # whose tensors are not the model's
+    counted = None if packed else sum(map(prod, tensor_shapes(Path(folder)).values()))
     return memory.Architecture.of_config(config, counted)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def gigabytes(size: float) -> str:

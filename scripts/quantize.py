@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from relapse import models
+from relapse import fit, memory, models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
@@ -42,6 +42,9 @@ def main() -> None:
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
         f"{facts.overlapping} left out for their overlap"
     )
+    if shape := fit.architecture(args.model):
+        less = "Use a machine with more memory, or fewer samples of a shorter sample_length."
+        fit.require(memory.calibrating(shape, settings), f"quantizing {args.model}", less)
     if backend.environment:
         quantize_elsewhere(args, windows)
     else:

@@ -154,8 +154,8 @@ def test_parameters_of_llama_2_7b():
 def test_a_full_fine_tune_of_7b_in_bfloat16():
     """Weights, gradients and two states of 2 bytes are 53.9 GB, and what a block adds at the end of the backward pass.
 
-    Without checkpoints: weights and states 40.4 GB, 4,096 tokens in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes and
-    two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
+    Without checkpoints: weights and states 40.4 GB, 4,096 tokens in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes
+    and two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
     """
     entry = COMMON | {"method": "ga_gdr", "max_length": 2048, "batch_size": 32, "micro_batch": 1}
     tokens = {"forget": 10**6, "retain": 10**6}

@@ -7,7 +7,7 @@ import torch
 
 from relapse import models
 from relapse.errors import RelapseError
-from relapse.preflight import read_model
+from relapse.model_files import read_model
 
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
 
