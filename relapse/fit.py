@@ -4,7 +4,6 @@ Knows how much memory there is, and asks memory.py how much is needed. A job loo
 cluster the machine that starts the study says nothing about the one that runs it.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from math import prod
@@ -15,7 +14,7 @@ import torch
 
 from relapse import memory
 from relapse.errors import RelapseError
-from relapse.model_files import tensor_shapes
+from relapse.model_files import read_config, tensor_shapes
 
 WIDTH = {"float32": 4, "bfloat16": 2}
 # What may be changed about an unlearning run, the cheapest first, and how the config says it.
@@ -40,7 +39,7 @@ def available() -> float:
 
 def architecture(folder: str | Path) -> memory.Architecture | None:
     """The shape of a model directory's model; None where its config.json does not say."""
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    config = read_config(Path(folder))
     packed = "quantization_config" in config  # whose tensors are not the model's
     counted = None if packed else sum(map(prod, tensor_shapes(Path(folder)).values()))
     return memory.Architecture.of_config(config, counted)

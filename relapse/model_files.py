@@ -87,11 +87,7 @@ def random_model(architecture: dict) -> Model:
 
 def read_model(folder: Path) -> Model:
     """What a model directory says of itself. Raises ConfigError naming the file that is missing or does not fit."""
-    if not folder.is_dir():
-        raise ConfigError(f"no such model directory: {folder}")
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder} is no model directory: it has no config.json")
-    settings = _json_object(folder / "config.json")
+    settings = read_config(folder)
     shapes = tensor_shapes(folder)
     embeddings = {name: shape for name, shape in shapes.items() if name.endswith(EMBEDDINGS)}
     rows = max((shape[0] for shape in embeddings.values()), default=None)
@@ -123,6 +119,15 @@ def read_model(folder: Path) -> Model:
         tokenizer and (lambda corpus: tokenizer),
         Architecture.of_config(settings, sum(map(prod, shapes.values()))),
     )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model directory's config.json. Raises ConfigError where there is none."""
+    if not folder.is_dir():
+        raise ConfigError(f"no such model directory: {folder}")
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} is no model directory: it has no config.json")
+    return _json_object(folder / "config.json")
 
 
 def tensor_shapes(folder: Path) -> Shapes:

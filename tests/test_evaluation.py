@@ -86,7 +86,7 @@ def test_the_plain_command(tiny_llama, muse, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"--model": "nowhere"}, ["nowhere", "config.json"]),
+        ({"--model": "nowhere"}, ["no such model directory: nowhere"]),
         ({"--corpus": "nowhere"}, ["no such folder: nowhere"]),
         ({"--quantizer": '{"backend": "rnt"}'}, ["unknown quantizer backend 'rnt'", "Did you mean 'rtn'?"]),
         ({"--quantizer": '{"backend": "rtn", "group_size": 48, "bits": 4}'}, ["48", "128"]),
