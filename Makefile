@@ -9,10 +9,11 @@ SNAKEMAKE = $(BIN)/snakemake --configfile $(CONFIG)
 SOURCES = relapse scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run report test test-all lint format bench unlock lock
+.PHONY: help run plan report test test-all lint format bench unlock lock
 
 help:
 	@echo "make run       run $(CONFIG) and write its report   (CONFIG=configs/x.yaml for another study, CORES=2)"
+	@echo "make plan      what $(CONFIG) will take: memory, disk and time of each kind of job"
 	@echo "make test      every test but the slow ones"
 	@echo "make test-all  every test"
 	@echo "make report    only the report of a finished study"
@@ -42,6 +43,9 @@ run: .venv/built
 	@echo "Report:   $(RESULTS)/report.html"
 	@echo
 	@cat $(RESULTS)/headline.txt
+
+plan: .venv/built
+	@$(BIN)/python -m scripts.check_study $(CONFIG)
 
 report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html

@@ -175,7 +175,8 @@ def table(found: list[Job]) -> str:
         lines.append(f"{job.name:34} {job.count:6} {cells[0]:>9} {cells[1]:>9} {clock:>9}")
     known = [job for job in found if job.seconds is not None]
     lines.append(
-        f"memory: of one job, beside what its imports take (0.4 GB); time: of one job, to a factor of two; in all "
+        f"memory: of one job, beside what its imports take (0.4 GB); time: of one job on this machine, to a factor of "
+        f"two; in all "
         f"{gigabytes(sum((job.disk or 0) * job.count for job in found))} and "
         f"{_clock(sum(job.seconds * job.count for job in known))} of work"
     )

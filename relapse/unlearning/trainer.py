@@ -70,7 +70,9 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
         return indices
 
     gradients = [torch.zeros_like(weight) for weight in weights]
+    model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
     BatchSize(settings.get("micro_batch", BATCH)).run(everything, gradient)
+    model.eval()
     return saliency.module_saliency(gradients)
 
 
@@ -208,6 +210,8 @@ def unlearn(
     order = Order(len(forget), random.Random(seed_for(seed, "unlearn")))
     generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
     store(model.parameters(), settings["storage"], generator)
+    if settings["gradient_checkpointing"]:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings)
     moving = moving_parameters(model, forget, method, settings, reference, seed)
@@ -219,8 +223,6 @@ def unlearn(
         parameters = list(moving.values())
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
-    if settings["gradient_checkpointing"]:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     micro_batch = BatchSize(min(settings.get("micro_batch", size), size))
     step = 0
     for step in range(1, steps + 1):
