@@ -186,5 +186,5 @@ def calibrating(model: Architecture, settings: Mapping[str, Any]) -> float:
 
 
 def comparing(model: Architecture) -> float:
-    """Absorption: target and unlearned weights in float32, and a layer's grids."""
-    return FIXED + 2 * model.parameters * 4 + 12 * max(model.hidden**2, model.hidden * model.intermediate) * 4
+    """Absorption: one weight of target and model at a time, in float32, with its grids, codes and sizes."""
+    return FIXED + 20 * largest(model, 4)

@@ -29,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     if shape := fit.architecture(args.target):
         fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.")
-    target, unlearned = (models.read_weights(folder) for folder in (args.target, args.model))
+    target, unlearned = (models.StoredWeights(folder) for folder in (args.target, args.model))
     layers = [f"{layer}.weight" for layer in read_model(args.target).linear]
     training = json.loads((args.model / "training.json").read_text())
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
