@@ -86,3 +86,7 @@ def test_layers_that_autoawq_cannot_clip_are_named():
         ConfigError, match=r"layer up has 96 output rows, and AutoAWQ needs a multiple of 64: use backend: awq"
     ):
         BACKENDS.get("autoawq").check({"up": (96, 128)}, {"group_size": 64})
+    with pytest.raises(
+        ConfigError, match="layer down has 48 inputs, and AutoGPTQ needs a multiple of 32: use backend: gptq"
+    ):
+        BACKENDS.get("autogptq").check({"up": (64, 64), "down": (64, 48)}, {"group_size": 16})

@@ -163,17 +163,52 @@ class Calibrated(Backend):
             )
 
 
-def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str) -> None:
-    """Raise ConfigError where groups of `size` weights ("row": whole rows) do not fit these (out, in) shapes."""
+def layer_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Layer -> (out, in) of the weights that quantizers touch.
+
+    Raises RelapseError for a model with matrices elsewhere, which would stay in full precision without a word.
+    """
+    from relapse.models import linear_layers
+
+    convolution = torch.nn.modules.conv._ConvNd  # a few numbers for each channel, which no quantizer rounds
+    elsewhere = [name for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]
+    for name, module in model.named_modules():
+        inside = [] if isinstance(module, convolution) else module.named_parameters(name, recurse=False)
+        elsewhere += [parameter for parameter, weight in inside if weight.ndim > 2]
+    if elsewhere:
+        more = f" and {len(elsewhere) - 3} more" if len(elsewhere) > 3 else ""
+        raise RelapseError(
+            f"{type(model).__name__} keeps matrices outside torch.nn.Linear, where this quantizer does not look: "
+            f"{', '.join(elsewhere[:3])}{more}. bitsandbytes knows GPT-2's Conv1D; for fused experts use a model "
+            "whose experts are linear layers."
+        )
+    layers = {name: model.get_submodule(name) for name in linear_layers(model)}
+    return {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
+
+
+def check_multiples(shapes: dict[str, tuple[int, int]], rows: int, width: int, who: str, instead: str) -> None:
+    """Raise ConfigError where `who` needs layers of multiples of `rows` x `width`, and one is not: use `instead`."""
+    for name, shape in shapes.items():
+        for size, step, side in zip(shape, (rows, width), ("output rows", "inputs"), strict=True):
+            if size % step:
+                raise ConfigError(f"layer {name} has {size} {side}, and {who} needs a multiple of {step}: {instead}")
+
+
+def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str, known: Sequence[int] | None = None) -> None:
+    """Raise ConfigError where groups of `size` weights ("row": whole rows) do not fit these (out, in) shapes.
+
+    known: the sizes that a backend's kernels know, where they do not know all.
+    """
     bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
     if bad:
         name, width = next(iter(bad.items()))
         more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
         common = math.gcd(*(width for _, width in shapes.values()))
-        fitting = [str(divisor) for divisor in range(1, common + 1) if common % divisor == 0]
+        fitting = [str(number) for number in known or range(1, common + 1) if common % number == 0]
+        fitting += [] if known else ["or row"]
         raise ConfigError(
             f"group_size {size} does not divide the input width {width} of layer {name}{more}. "
-            f"Sizes that fit every layer: {', '.join(fitting)}, or row."
+            f"Sizes that fit every layer: {', '.join(fitting) or 'none; use backend: gptq or awq, which know others'}."
         )
 
 

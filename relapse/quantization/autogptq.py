@@ -13,8 +13,19 @@ import torch
 
 from relapse.calibration import CALIBRATION
 from relapse.errors import RelapseError
-from relapse.quantization import BACKENDS, Calibrated, check_group_size, copy_tokenizer, packed
+from relapse.quantization import (
+    BACKENDS,
+    Calibrated,
+    check_group_size,
+    check_multiples,
+    copy_tokenizer,
+    layer_shapes,
+    packed,
+)
 from relapse.registry import with_defaults
+
+PACKED = 32  # rows and inputs that it packs at a time; what is left over it would drop without a word
+GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)  # that the kernels know which score its checkpoints
 
 
 class AutoGPTQ(Calibrated):
@@ -30,8 +41,7 @@ class AutoGPTQ(Calibrated):
     options: ClassVar = {
         "bits": {"enum": [4, 8], "default": 4, "description": "Bits of a weight's code."},
         "group_size": {
-            "type": "integer",
-            "minimum": 1,
+            "enum": list(GROUP_SIZES),
             "default": 128,
             "description": "Weights that share a step: a divisor of every layer's input width.",
         },
@@ -56,7 +66,8 @@ class AutoGPTQ(Calibrated):
     examples = ({"group_size": 64}, {"bits": 8, "group_size": 32, "symmetric": False, "act_order": "weight"})
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"], GROUP_SIZES)
+        check_multiples(shapes, PACKED, PACKED, "AutoGPTQ", "use backend: gptq")
 
     def quantize(
         self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
@@ -67,9 +78,14 @@ class AutoGPTQ(Calibrated):
 
         settings = with_defaults(self.options, settings)
         config = BaseQuantizeConfig(**quantize_config(settings))
-        model = AutoGPTQForCausalLM.from_pretrained(str(model_dir), config, torch_dtype=torch.float16)
         samples = [torch.tensor([list(window)]) for window in windows]
-        model.quantize([{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples], batch_size=1)
+        examples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples]
+        try:
+            model = AutoGPTQForCausalLM.from_pretrained(str(model_dir), config, torch_dtype=torch.float16)
+            self.check(layer_shapes(model.model), settings)
+            model.quantize(examples, batch_size=1)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise RelapseError(f"autogptq of {model_dir} gave up ({error}): use backend: gptq") from error
         model.save_quantized(str(out_dir), use_safetensors=True)
         finish(Path(out_dir), settings)
         copy_tokenizer(model_dir, out_dir)

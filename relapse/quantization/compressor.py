@@ -14,7 +14,7 @@ import torch
 from relapse.calibration import CALIBRATION
 from relapse.errors import RelapseError
 from relapse.models import linear_layers, load_model
-from relapse.quantization import Calibrated, check_group_size, copy_tokenizer
+from relapse.quantization import Calibrated, check_group_size, copy_tokenizer, layer_shapes
 from relapse.quantization.folding import Folding
 from relapse.registry import with_defaults
 
@@ -45,8 +45,7 @@ class LLMCompressor(Calibrated):
 
         settings = with_defaults(self.options, settings)
         model = load_model(model_dir)
-        shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in linear_layers(model)}
-        self.check(shapes, settings)
+        self.check(layer_shapes(model), settings)
         size = settings["group_size"]
         grouping = {"strategy": "channel"} if size == "row" else {"strategy": "group", "group_size": size}
         arguments = QuantizationArgs(num_bits=settings["bits"], symmetric=settings["symmetric"], **grouping)
