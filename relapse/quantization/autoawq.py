@@ -22,6 +22,7 @@ from relapse.quantization import (
     packed,
 )
 from relapse.quantization.folding import Folding
+from relapse.quantization.legacy import readable, restore_config
 from relapse.registry import with_defaults
 
 CLIP_ROWS = 64  # its clipping search takes rows in batches of 256 or 64, and refuses another rest
@@ -34,6 +35,7 @@ class AutoAWQ(Calibrated):
     name = "autoawq"
     environment = "legacy"
     evaluation_environment = "gptqmodel"
+    libraries = ("autoawq",)
     options: ClassVar = {
         "bits": {"enum": [4], "default": 4, "description": "Bits of a weight's code; AutoAWQ packs 4."},
         "group_size": {
@@ -69,16 +71,13 @@ class AutoAWQ(Calibrated):
                 folding.add(f"{block}.{before}", [f"{block}.{layer}" for layer in layers], scale)
                 return before, layers, scale
 
+        wanted = {"w_bit": settings["bits"], "q_group_size": settings["group_size"], "zero_point": True}
         try:
-            model = AutoAWQForCausalLM.from_pretrained(str(model_dir), torch_dtype=torch.float32)
+            with readable(model_dir) as folder:
+                model = AutoAWQForCausalLM.from_pretrained(str(folder), torch_dtype=torch.float32)
             self.check(layer_shapes(model.model), settings)
             model.quantize(
-                quant_config={
-                    "w_bit": settings["bits"],
-                    "q_group_size": settings["group_size"],
-                    "zero_point": True,
-                    "version": "GEMM",
-                },
+                quant_config=wanted | {"version": "GEMM"},
                 calib_data=[list(window) for window in windows],
                 max_calib_samples=len(windows),
                 max_calib_seq_len=length,
@@ -87,6 +86,7 @@ class AutoAWQ(Calibrated):
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise RelapseError(f"autoawq of {model_dir} gave up ({error}): use backend: awq or gptq") from error
         model.save_quantized(str(out_dir))
+        restore_config(out_dir, model_dir, model.quant_config.to_transformers_dict())
         folding.write(out_dir)
         copy_tokenizer(model_dir, out_dir)
 

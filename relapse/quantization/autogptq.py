@@ -22,6 +22,7 @@ from relapse.quantization import (
     layer_shapes,
     packed,
 )
+from relapse.quantization.legacy import readable, restore_config
 from relapse.registry import with_defaults
 
 PACKED = 32  # rows and inputs that it packs at a time; what is left over it would drop without a word
@@ -34,6 +35,7 @@ class AutoGPTQ(Calibrated):
     name = "autogptq"
     environment = "legacy"
     evaluation_environment = "gptqmodel"
+    libraries = ("auto-gptq",)
     needs_gpu = (
         "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained "
         "way, which runs on a CPU too"
@@ -81,13 +83,14 @@ class AutoGPTQ(Calibrated):
         samples = [torch.tensor([list(window)]) for window in windows]
         examples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples]
         try:
-            model = AutoGPTQForCausalLM.from_pretrained(str(model_dir), config, torch_dtype=torch.float16)
+            with readable(model_dir) as folder:
+                model = AutoGPTQForCausalLM.from_pretrained(str(folder), config, torch_dtype=torch.float16)
             self.check(layer_shapes(model.model), settings)
             model.quantize(examples, batch_size=1)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise RelapseError(f"autogptq of {model_dir} gave up ({error}): use backend: gptq") from error
         model.save_quantized(str(out_dir), use_safetensors=True)
-        finish(Path(out_dir), settings)
+        finish(Path(out_dir), model_dir, settings)
         copy_tokenizer(model_dir, out_dir)
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
@@ -122,17 +125,15 @@ def quantize_config(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def finish(folder: Path, settings: dict[str, Any]) -> None:
+def finish(folder: Path, model_dir: str | Path, settings: dict[str, Any]) -> None:
     """Give what AutoGPTQ saved the names that AutoModelForCausalLM looks for.
 
-    Its weights become model.safetensors, and config.json says how they are quantized.
+    Its weights become model.safetensors, and the config.json of the model in `model_dir` says how they are quantized.
     """
     weights = folder / f"gptq_model-{settings['bits']}bit-{settings['group_size']}g.safetensors"
     weights.rename(folder / "model.safetensors")
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["quantization_config"] = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
-    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    how = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
+    restore_config(folder, model_dir, how)
 
 
 BACKENDS.register(AutoGPTQ())
