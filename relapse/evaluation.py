@@ -16,7 +16,7 @@ from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
 from relapse.progress import Stopwatch
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, read_versions
 from relapse.registry import with_defaults
 
 # Examples in one forward pass, and bootstrap resamples.
@@ -52,8 +52,8 @@ def evaluate(
     quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
-    text are returned too. bitsandbytes' int8 chooses its
-    outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
+    text and versions are returned too. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size
+    is part of the settings that are returned. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
@@ -88,4 +88,6 @@ def evaluate(
     }
     if seen := read_facts(model_dir):
         result["calibration"] = seen
+    if made := read_versions(model_dir):
+        result["quantized_with"] = made
     return result, records

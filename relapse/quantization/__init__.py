@@ -16,6 +16,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from relapse.registry import Registry
 
 BACKENDS = Registry("quantizer backend", "relapse.quantization")
 
+VERSIONS = "versions.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -113,9 +115,10 @@ class Calibrated(Backend):
 
     environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
     run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text says what to use
-    instead.
+    instead. libraries: the packages that do the work, beside torch and transformers.
     """
 
+    libraries: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str | None] = None
     evaluation_environment: ClassVar[str | None] = None
     needs_gpu: ClassVar[str | None] = None
@@ -129,6 +132,11 @@ class Calibrated(Backend):
         `AutoModelForCausalLM.from_pretrained(out_dir)` loads it in `evaluation_environment`. Where the backend scales
         channels before it rounds, it leaves `Folding` beside the weights.
         """
+
+    def write_versions(self, out_dir: str | Path) -> None:
+        """Write into a checkpoint's folder which versions made it; called where `quantize` ran."""
+        found = {name: version(name) for name in ("torch", "transformers", *self.libraries)}
+        (Path(out_dir) / VERSIONS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models import load_model
@@ -161,6 +169,12 @@ class Calibrated(Backend):
                 f"{folder} is not quantized: {self.name} looks at text first. Run python -m scripts.quantize, and "
                 "score what it writes."
             )
+
+
+def read_versions(folder: str | Path) -> dict[str, str] | None:
+    """Which versions made a checkpoint, as `Calibrated.write_versions` wrote it; None for a model."""
+    path = Path(folder) / VERSIONS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def layer_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,7 @@ windows so that the same input gives the same bytes, and where it may not go on 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -27,6 +27,8 @@ GROUP_SIZE = {
 
 class LLMCompressor(Calibrated):
     """A backend of llm-compressor's: a recipe of its modifiers, calibrated layer by layer."""
+
+    libraries: ClassVar = ("llmcompressor", "compressed-tensors")
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
