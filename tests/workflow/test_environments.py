@@ -137,10 +137,13 @@ def test_log_probabilities_are_near_those_of_full_precision_and_not_the_same(fin
     assert said["versions"]["transformers"] != "4.51.3"
 
 
-def test_the_targets_checkpoint_alone_is_kept(finished):
-    results = finished.directory / "results/isolated"
-    kept = [str(path.relative_to(results)) for path in results.glob("quantized/*/*/*/*")]
-    assert kept == [f"quantized/bios/target/seed0/{QUANTIZER}"]
+def test_checkpoints_that_the_entry_keeps_are_kept(finished):
+    """Not the target's alone, as in the miniature study (test_study.py), whose entry says nothing."""
+    quantized = finished.directory / "results/isolated/quantized/bios"
+    kept = {path.relative_to(quantized).parts[0]: path for path in quantized.glob("*/seed0/*")}
+    assert kept.keys() == {"target", "npo_klr"}
+    weights = [BACKENDS.get("autoawq").dequantized(path) for path in kept.values()]
+    assert any(not torch.equal(weights[0][layer], weights[1][layer]) for layer in weights[0])
 
 
 def test_the_same_text_gives_the_same_bytes(finished, checkpoints, tmp_path):
