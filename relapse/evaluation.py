@@ -52,8 +52,8 @@ def evaluate(
     quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
-    text and versions are returned too. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size
-    is part of the settings that are returned. Raises RelapseError.
+    text are returned too. bitsandbytes' int8 chooses its
+    outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
@@ -88,6 +88,6 @@ def evaluate(
     }
     if seen := read_facts(model_dir):
         result["calibration"] = seen
-    if made := read_versions(model_dir):
+    if made := read_versions(model_dir):  # the versions above are those that scored
         result["quantized_with"] = made
     return result, records
