@@ -17,7 +17,7 @@ from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.progress import Stopwatch
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, read_versions
 from relapse.registry import with_defaults
 
 # Examples in one forward pass, and bootstrap resamples.
@@ -92,4 +92,6 @@ def evaluate(
         result["smallest_batch"] = run.batch_size.size
     if seen := read_facts(model_dir):
         result["calibration"] = seen
+    if made := read_versions(model_dir):  # the versions above are those that scored
+        result["quantized_with"] = made
     return result, records

@@ -213,19 +213,15 @@ def environment_of(quantizer, room):
 
 
 def built_environment(quantizer, room):
-    """What a job in an environment of its own waits for; nothing for the main one, or where conda makes them."""
+    """What a job in an environment of its own waits for; nothing for the main one."""
     name = environment_of(quantizer, room)
-    return f"{ENVIRONMENTS}/{name}/built" if name and not WITH_CONDA else []
+    return f"{ENVIRONMENTS}/{name}/built" if name else []
 
 
 def python_of(quantizer, room):
     """The Python that a job runs in."""
     name = environment_of(quantizer, room)
-    return f"{ENVIRONMENTS}/{name}/bin/python" if name and not WITH_CONDA else "python"
-
-
-def conda_file(quantizer, room):
-    return f"../envs/{environment_of(quantizer, room) or 'conda'}.yaml"
+    return f"{ENVIRONMENTS}/{name}/bin/python" if name else "python"
 
 
 def privleak_records(batch):

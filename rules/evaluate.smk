@@ -26,7 +26,7 @@ for label, batch in BATCHES.items():
         benchmark:
             benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{label}")
         conda:
-            conda_file(batch[0], "evaluation_environment")
+            "../envs/conda.yaml"
         threads: 1
         resources:
             mem_mb=4000,

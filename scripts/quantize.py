@@ -17,6 +17,7 @@ from relapse import fit, memory, models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
+from relapse.preflight import read_model
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.registry import with_defaults
 
@@ -36,7 +37,14 @@ def main() -> None:
     settings = with_defaults(backend.options, args.quantizer)
     if args.windows:
         backend.quantize(args.model, settings, json.loads(args.windows.read_text()), args.out)
+        backend.write_versions(args.out)
         return
+    context = read_model(args.model).context
+    if context is not None and settings["sample_length"] > context:
+        raise RelapseError(
+            f"sample_length is {settings['sample_length']}, must be at most {context}, the context of {args.model} "
+            "(max_position_embeddings in its config.json)"
+        )
     windows, facts = draw(models.load_tokenizer(args.model), read_folder(args.corpus), settings)
     print(
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
@@ -49,6 +57,7 @@ def main() -> None:
         quantize_elsewhere(args, windows)
     else:
         backend.quantize(args.model, settings, windows, args.out)
+        backend.write_versions(args.out)
     facts.write(args.out)
 
 
