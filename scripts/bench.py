@@ -182,8 +182,9 @@ def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int)
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def subject(description: str) -> tuple:
+    """What is timed: a study, its corpus, and a model of its size with random weights and tokenizer; on one thread."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="config.yaml")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -194,7 +195,11 @@ def main() -> None:
     tokenizer = models.train_tokenizer(
         [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
     )
-    model = models.build_base(base["architecture"], base["seed"], tokenizer).eval()
+    return study, corpus, models.build_base(base["architecture"], base["seed"], tokenizer).eval(), tokenizer
+
+
+def main() -> None:
+    study, corpus, model, tokenizer = subject(__doc__)
     bench_generation(
         model,
         tokenizer,

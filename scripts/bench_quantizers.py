@@ -4,7 +4,6 @@ A data-free quantizer's model is then in memory, a calibrated one's on disk; rea
 is what `full` takes. On the default study's corpus and model size with random weights, on one thread.
 """
 
-import argparse
 import contextlib
 import io
 import statistics
@@ -14,14 +13,12 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
-import torch
-
-from relapse import config, models
+from relapse import models
 from relapse.calibration import draw
-from relapse.corpora import SOURCES
 from relapse.errors import exit_on_error
-from relapse.preflight import read_model
+from relapse.model_files import read_model
 from relapse.quantization import BACKENDS, DataFree
+from scripts.bench import subject
 
 REPEATS = 3
 
@@ -47,20 +44,10 @@ def quantization(entry: dict, model: Path, tokenizer, corpus, out: Path) -> Call
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="config.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    study = config.load(args.config)
-    entry = next(entry for entry in study["corpora"].values())
-    base = study["models"]["base"]
-    corpus = SOURCES.get(entry["source"]).read(entry)
-    tokenizer = models.train_tokenizer(
-        [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
-    )
+    study, corpus, random_model, tokenizer = subject(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         model, out = Path(folder) / "model", Path(folder) / "out"
-        models.save(models.build_base(base["architecture"], base["seed"], tokenizer), tokenizer, model, {})
+        models.save(random_model, tokenizer, model, {})
         weights = sum(map(prod, read_model(model).linear.values()))
         print(f"quantizers: seconds for a million weights ({weights / 1e6:.2f} million here), windows x tokens of text")
         for name, quantizer in study["quantizers"].items():
