@@ -6,7 +6,7 @@ weight is read and neither transformers nor a GPU is needed. Loading is models.p
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 from relapse.corpora.corpus import Corpus
 from relapse.errors import ConfigError
-from relapse.memory import Architecture
 from relapse.models import byte_level_bpe
 from relapse.prompts import tokenizer_texts
 
@@ -24,6 +23,37 @@ EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 # Two-dimensional weights that no quantizer touches, embeddings aside.
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a causal language model. parameters: all of them; linear: those that quantizers touch."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    key_values: int  # width of keys, and of values
+    vocabulary: int
+    parameters: int
+    linear: int
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], parameters: int | None = None) -> "Architecture | None":
+        """From the keys of a config.json; None where it lacks one.
+
+        parameters: their number where it is known, otherwise that of a Llama of this shape.
+        """
+        try:
+            hidden, layers, vocabulary = (config[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+            heads = config["num_attention_heads"]
+            intermediate = config["intermediate_size"]
+        except KeyError:
+            return None
+        key_values = hidden // heads * (config.get("num_key_value_heads") or heads)
+        linear = layers * (2 * hidden * hidden + 2 * hidden * key_values + 3 * hidden * intermediate)
+        rows = vocabulary * (1 if config.get("tie_word_embeddings") else 2)
+        counted = linear + rows * hidden + (2 * layers + 1) * hidden
+        return cls(hidden, intermediate, layers, key_values, vocabulary, parameters or counted, linear)
 
 
 @dataclass

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from relapse import fit, memory, models
+from relapse import models
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
 from relapse.errors import exit_on_error
 from relapse.model_files import read_model
+from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
 
 

@@ -7,8 +7,9 @@ machines, each of which looks for itself.
 import argparse
 import shutil
 
-from relapse import config, plan
+from relapse import config
 from relapse.errors import RelapseError, exit_on_error
+from relapse.planning import plan
 
 
 def main() -> None:

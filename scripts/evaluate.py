@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from relapse import fit, memory, models
+from relapse import models
 from relapse.errors import exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
+from relapse.planning import fit, memory
 from relapse.progress import Stopwatch
 
 

@@ -13,10 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from relapse import fit, memory, models
+from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
+from relapse.planning import fit, memory
 from relapse.preflight import read_model
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.registry import with_defaults

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from relapse import fit, memory, models, training
+from relapse import models, training
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
+from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 

@@ -8,11 +8,12 @@ from statistics import fmean
 
 import torch
 
-from relapse import fit, memory, models
+from relapse import models
 from relapse.batching import BatchSize
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
 from relapse.metrics import METRICS, Evaluated
+from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 from relapse.sequences import windows

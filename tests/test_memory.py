@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from relapse import fit, memory
 from relapse.errors import RelapseError
+from relapse.planning import fit, memory
 from relapse.registry import ROOT
 
 SIZES = {"small": 512, "medium": 1024, "large": 2048}  # hidden width; two blocks, 8, 29 and 113 million parameters

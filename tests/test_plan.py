@@ -6,8 +6,9 @@ import sys
 import pytest
 import yaml
 
-from relapse import config, plan
-from relapse.plan import Job
+from relapse import config
+from relapse.planning import plan
+from relapse.planning.plan import Job
 from relapse.registry import ROOT
 
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from relapse import memory
 from relapse.errors import RelapseError
 from relapse.model_files import read_config, tensor_shapes
+from relapse.planning import memory
 
 WIDTH = {"float32": 4, "bfloat16": 2}
 # What may be changed about an unlearning run, the cheapest first, and how the config says it.

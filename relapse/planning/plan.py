@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from relapse import memory
 from relapse.corpora.corpus import Corpus
-from relapse.fit import LESS, WIDTH, available, gigabytes
 from relapse.model_files import Model
+from relapse.planning import memory
+from relapse.planning.fit import LESS, WIDTH, available, gigabytes
 from relapse.preflight import local_corpora, local_models, metric_prompts, started_from
 from relapse.quantization import BACKENDS, Calibrated
 

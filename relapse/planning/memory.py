@@ -10,9 +10,9 @@ have nearly the same in other places.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from relapse.model_files import Architecture
 from relapse.unlearning.methods import METHODS
 
 STORED = 2  # bytes of a weight on disk: bfloat16
@@ -22,57 +22,29 @@ SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are want
 FIXED = 8e6  # buffers of the libraries
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The shape of a causal language model. parameters: all of them; linear: those that quantizers touch."""
+def saved_per_token(model: Architecture, width: int, checkpointing: bool, frozen: bool = False) -> int:
+    """Bytes saved for the backward pass for each token, with numbers of `width` bytes.
 
-    hidden: int
-    intermediate: int
-    layers: int
-    key_values: int  # width of keys, and of values
-    vocabulary: int
-    parameters: int
-    linear: int
+    With checkpointing every block keeps its input alone, and one block at a time is computed again.
+    """
+    block, norm = saved_by_block(model, width, frozen), (2 if frozen else 3) * model.hidden * width
+    return norm + (model.layers * model.hidden * width + block if checkpointing else model.layers * block)
 
-    @classmethod
-    def of_config(cls, config: Mapping[str, Any], parameters: int | None = None) -> "Architecture | None":
-        """From the keys of a config.json; None where it lacks one.
 
-        parameters: their number where it is known, otherwise that of a Llama of this shape.
-        """
-        try:
-            hidden, layers, vocabulary = (config[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
-            heads = config["num_attention_heads"]
-            intermediate = config["intermediate_size"]
-        except KeyError:
-            return None
-        key_values = hidden // heads * (config.get("num_key_value_heads") or heads)
-        linear = layers * (2 * hidden * hidden + 2 * hidden * key_values + 3 * hidden * intermediate)
-        rows = vocabulary * (1 if config.get("tie_word_embeddings") else 2)
-        counted = linear + rows * hidden + (2 * layers + 1) * hidden
-        return cls(hidden, intermediate, layers, key_values, vocabulary, parameters or counted, linear)
+def saved_by_block(model: Architecture, width: int, frozen: bool = False) -> int:
+    """Bytes that one block saves for each token.
 
-    def saved_per_token(self, width: int, checkpointing: bool, frozen: bool = False) -> int:
-        """Bytes saved for the backward pass for each token, with numbers of `width` bytes.
+    Its input, the two norms' scaled and final outputs (without the scaled ones where the norms are frozen),
+    queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. In bfloat16 both norms
+    compute on a float32 copy of their input.
+    """
+    numbers = (6 if frozen else 8) * model.hidden + 2 * model.key_values + 4 * model.intermediate
+    return numbers * width + (2 * model.hidden * 4 if width < 4 else 0)
 
-        With checkpointing every block keeps its input alone, and one block at a time is computed again.
-        """
-        block, norm = self.saved_by_block(width, frozen), (2 if frozen else 3) * self.hidden * width
-        return norm + (self.layers * self.hidden * width + block if checkpointing else self.layers * block)
 
-    def saved_by_block(self, width: int, frozen: bool = False) -> int:
-        """Bytes that one block saves for each token.
-
-        Its input, the two norms' scaled and final outputs (without the scaled ones where the norms are frozen),
-        queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. In bfloat16 both norms
-        compute on a float32 copy of their input.
-        """
-        numbers = (6 if frozen else 8) * self.hidden + 2 * self.key_values + 4 * self.intermediate
-        return numbers * width + (2 * self.hidden * 4 if width < 4 else 0)
-
-    def working_per_token(self) -> int:
-        """Numbers alive at once for each token in a forward pass without gradients."""
-        return 3 * self.hidden + max(3 * self.intermediate, 2 * self.hidden + 2 * self.key_values)
+def working_per_token(model: Architecture) -> int:
+    """Numbers alive at once for each token in a forward pass without gradients."""
+    return 3 * model.hidden + max(3 * model.intermediate, 2 * model.hidden + 2 * model.key_values)
 
 
 def loading(model: Architecture, width: int, on_gpu: bool = False) -> float:
@@ -84,7 +56,7 @@ def training(model: Architecture, settings: Mapping[str, Any], width: int, on_gp
     """Training of target or retrain. settings: the models entry; width: bytes of a number in `compute`."""
     tokens = settings["batch_size"] * settings["max_length"]
     weights = model.parameters * width
-    passing = tokens * (model.saved_per_token(width, False) + model.vocabulary * (4 * LOGIT_COPIES + width))
+    passing = tokens * (saved_per_token(model, width, False) + model.vocabulary * (4 * LOGIT_COPIES + width))
     updating = 4 * weights + largest(model, width)
     last = 3 * weights + last_block(model, width, tokens)
     return FIXED + max(loading(model, width, on_gpu), 3 * weights + passing, last, updating)
@@ -93,7 +65,7 @@ def training(model: Architecture, settings: Mapping[str, Any], width: int, on_gp
 def last_block(model: Architecture, width: int, tokens: int) -> float:
     """What the backward pass holds in the first block, its last: nearly all gradients, and that block's activations."""
     gradients = model.parameters - model.vocabulary * model.hidden - 4 * model.hidden**2
-    return width * (gradients + tokens * 3 * model.intermediate) + tokens * model.saved_by_block(width)
+    return width * (gradients + tokens * 3 * model.intermediate) + tokens * saved_by_block(model, width)
 
 
 def largest(model: Architecture, width: int) -> float:
@@ -116,7 +88,7 @@ def unlearning(
     trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
     batch = windows * halves * length
     logits = LOGIT_COPIES * 4 + width
-    passing = batch * model.saved_per_token(width, settings["gradient_checkpointing"], adapted)
+    passing = batch * saved_per_token(model, width, settings["gradient_checkpointing"], adapted)
     passing += batch * model.vocabulary * logits
     needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
     passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
@@ -167,7 +139,7 @@ def scoring(
     peak = loading(model, width, on_gpu)
     for texts, prompt, new in longest.values():
         rows = min(batch_size, texts)
-        working = rows * prompt * model.working_per_token() * width
+        working = rows * prompt * working_per_token(model) * width
         if new:
             caches = rows * (prompt + new) * 2 * model.key_values * model.layers * width
             passing = caches + working
@@ -181,7 +153,7 @@ def calibrating(model: Architecture, settings: Mapping[str, Any]) -> float:
     """A calibrated quantizer, which computes in float32: weights, what its windows are inside, a block's Hessians."""
     tokens = settings["samples"] * settings["sample_length"]
     hessians = (6 * model.hidden**2 + model.intermediate**2) * 4
-    inside = 2 * tokens * model.hidden * 4 + settings["sample_length"] * model.working_per_token() * 4
+    inside = 2 * tokens * model.hidden * 4 + settings["sample_length"] * working_per_token(model) * 4
     return FIXED + model.parameters * (4 + STORED) + inside + 2 * hessians
 
 
