@@ -1,8 +1,8 @@
 """World facts: does the model still know what it was neither to forget nor to keep? The default study's Gen.
 
-A multiple-choice test of the corpus's own (utility/world.json), for models too small for MMLU. It is code of ours and no
-task of lm-evaluation-harness, since importing that and indexing its tasks takes 5 seconds, as long as a whole scoring
-job of the default study.
+A multiple-choice test of the corpus's own (utility/world.json), for models too small for MMLU. It is code of ours and
+no task of lm-evaluation-harness, since importing that and indexing its tasks takes 5 seconds, as long as a whole
+scoring job of the default study.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from relapse.sequences import predict
 class WorldFacts:
     """`world_facts`: share of questions whose true choice is the likeliest, times 100; guessing gives 25 of 4 choices.
 
-    A choice's likelihood is that of " choice" after "Question: ...\\nAnswer:", summed over its tokens and not divided by
-    their number, as in lm-evaluation-harness's `acc`. Long choices are the less likely ones, but in the synthetic world
-    each choice is as often wrong as chance has it, so that nothing is gained by that.
+    A choice's likelihood is that of " choice" after "Question: ...\\nAnswer:", summed over its tokens and not divided
+    by their number, as in lm-evaluation-harness's `acc`. That favours short choices; in the synthetic world every
+    choice is the true answer of exactly one question, so that favouring some gains nothing on average.
     """
 
     name = "world_facts"
