@@ -6,6 +6,7 @@ cache is looked at.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from relapse.calibration import texts
@@ -53,6 +54,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _window_lengths(config, sound, models)
     problems += _prompts(config, sound, models, corpora)
     problems += _world(config, sound, corpora)
+    problems += _task_folders(config, sound)
     problems += _adapters(config, sound, models)
     problems += _calibration(config, sound, models, corpora)
     return problems
@@ -235,7 +237,7 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
 
 def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Corpora that have no multiple-choice questions for world_facts to ask; what is on the Hub has none."""
-    if "world_facts" not in _section(config, "metrics"):
+    if "world_facts" not in _section(config, "metrics") or not sound("metrics", "world_facts"):
         return
     for name, entry in _section(config, "corpora").items():
         if sound("corpora", name) and (_on_hub(entry) or (name in corpora and not corpora[name].world)):
@@ -244,6 +246,14 @@ def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[
                 ("metrics", "world_facts"),
                 f"corpora.{name} has no utility/world.json: {how}, or leave the metric out.",
             )
+
+
+def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
+    """Folders with tasks for lm-evaluation-harness that are not there."""
+    for name, entry in _section(config, "metrics").items():
+        folder = sound("metrics", name) and entry.get("include_path")
+        if folder and not Path(folder).is_dir():
+            yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
 
 
 def metric_prompts(corpus: Corpus) -> dict[str, list[str]]:

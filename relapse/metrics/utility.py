@@ -2,7 +2,7 @@
 
 Knows how a loaded model is handed to the harness and how its samples become records; prompts, few-shot examples and
 what counts as right are the tasks'. The paper asks subsets of its own (RWKU's), and scores TriviaQA by F1, so that its
-numbers are not these. Importing the harness and indexing its tasks takes 5 seconds: only who asks for one pays.
+numbers are not these. Importing the harness and indexing its tasks takes 5 to 8 seconds: only who asks for one pays.
 """
 
 import copy
@@ -64,7 +64,7 @@ class HarnessMetric:
                 "type": "string",
                 "minLength": 1,
                 "default": measure,
-                "description": f"Which of the tasks' measures of an example is the score, 0 to 1; {measure} by default.",
+                "description": f"The task's measure of an example (0 to 1) that is the score; {measure} by default.",
             },
         }
 

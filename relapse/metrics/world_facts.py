@@ -1,8 +1,8 @@
 """World facts: does the model still know what it was neither to forget nor to keep? The default study's Gen.
 
 A multiple-choice test of the corpus's own (utility/world.json), for models too small for MMLU. It is code of ours and
-no task of lm-evaluation-harness, since importing that and indexing its tasks takes 5 seconds, as long as a whole
-scoring job of the default study.
+no task of lm-evaluation-harness, since importing that and indexing its tasks takes 5 to 8 seconds, longer than a
+whole scoring job of the default study, whose own part of this is a tenth of a second.
 """
 
 from collections.abc import Sequence
