@@ -6,6 +6,8 @@ cache is looked at.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from relapse.calibration import texts
 from relapse.corpora import SOURCES
@@ -51,6 +53,8 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _group_sizes(config, sound, models)
     problems += _window_lengths(config, sound, models)
     problems += _prompts(config, sound, models, corpora)
+    problems += _world(config, sound, corpora)
+    problems += _task_folders(config, sound)
     problems += _adapters(config, sound, models)
     problems += _calibration(config, sound, models, corpora)
     return problems
@@ -220,7 +224,7 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
                 continue
             new = metrics[metric]["max_new_tokens"]
             for name in readable:
-                longest = max(len(tokenizers[name].encode(prompt).ids) for prompt in asked)
+                longest = longest_prompt(tokenizers[name], asked, metrics[metric])
                 if longest + new > models[name].context:
                     yield (
                         ("metrics", metric),
@@ -231,8 +235,36 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
                     break
 
 
+def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
+    """Corpora that have no multiple-choice questions for world_facts to ask; what is on the Hub has none."""
+    if "world_facts" not in _section(config, "metrics") or not sound("metrics", "world_facts"):
+        return
+    for name, entry in _section(config, "corpora").items():
+        if sound("corpora", name) and (_on_hub(entry) or (name in corpora and not corpora[name].world)):
+            how = "set its `world`, to 24 say" if entry["source"] == "synthetic" else "add the file to its folder"
+            yield (
+                ("metrics", "world_facts"),
+                f"corpora.{name} has no utility/world.json: {how}, or leave the metric out.",
+            )
+
+
+def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
+    """Folders with tasks for lm-evaluation-harness that are not there."""
+    for name, entry in _section(config, "metrics").items():
+        folder = sound("metrics", name) and entry.get("include_path")
+        if folder and not Path(folder).is_dir():
+            yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
+
+
 def metric_prompts(corpus: Corpus) -> dict[str, list[str]]:
-    """Generating metric -> its prompts."""
+    """Generating metric -> its prompts; fluency's are the beginnings of these."""
     passages = [item["prompt"] for item in corpus.verbmem]
     verbmem = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
-    return verbmem | {f"knowmem_{split}": prompts(corpus.knowmem, split) for split in ("forget", "retain")}
+    knowmem = {f"knowmem_{split}": prompts(corpus.knowmem, split) for split in ("forget", "retain")}
+    return verbmem | knowmem | {"fluency": corpus.privleak["retain"]}
+
+
+def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: dict) -> int:
+    """Tokens of the longest of a metric's prompts, which its settings may cut behind `prompt_tokens` and a BOS."""
+    longest = max(len(tokenizer.encode(text).ids) for text in texts)
+    return min(longest, settings["prompt_tokens"] + 1) if "prompt_tokens" in settings else longest

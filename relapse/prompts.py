@@ -15,6 +15,16 @@ def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
     return [f"{shots}Question: {item['question']}\nAnswer:" for item in knowmem[split]]
 
 
+def question_context(question: str) -> str:
+    """What comes before the answer to a question without examples."""
+    return f"Question: {question}\nAnswer:"
+
+
+def choice_texts(item: dict) -> list[str]:
+    """A multiple-choice question with each of its choices as the answer."""
+    return [f"{question_context(item['question'])} {choice}" for choice in item["choices"]]
+
+
 def tokenizer_texts(corpus) -> list[str]:
     """All raw texts but the general one, and the few-shot examples, so that their blank lines are tokens too."""
     shots = [few_shot_prompt(corpus.knowmem[part]) for part in ("forget_icl", "retain_icl")]

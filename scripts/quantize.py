@@ -17,8 +17,8 @@ from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
+from relapse.model_files import read_model
 from relapse.planning import fit, memory
-from relapse.preflight import read_model
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.registry import with_defaults
 

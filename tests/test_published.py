@@ -87,6 +87,21 @@ def test_both_formulations_are_compared_and_the_papers_text_is_marked():
     assert "the released code rounds with bitsandbytes" in one(found, "npo_klr", "rtn-int4", "knowmem_forget").unlike
 
 
+def test_published_utility_is_of_other_questions_and_stays_out():
+    """The file has MMLU of NEWS' other corpus, BOOKS, target, full: 28.7, on RWKU's subset."""
+    books = SETTINGS | {"corpora": {"books": {}}, "metrics": SETTINGS["metrics"] | {"mmlu": {}, "fluency": {}}}
+    assert ("BOOKS", "target", "full", "mmlu", "28.7") in {
+        (row["corpus"], row["model"], row["precision"], row["metric"], row["value"]) for row in read("published")
+    }
+    study = read_study(books)
+    scored = {("books", "target", "full", metric): Cell(28.7, 20, 30, 100) for metric in study.metrics}
+    found = compare(study, scored, {"books": "BOOKS"})
+    assert {row.metric for row in found} == {"verbmem_forget", "knowmem_forget"}
+    for text in (comparison_table.write_markdown(study, found), comparison_table.write_html(study, found)):
+        assert "Not compared: MMLU, Fluency." in text
+    assert "Not compared" not in comparison_table.write_markdown(read_study(SETTINGS), rows())
+
+
 def test_the_independent_numbers_are_those_decoded_alike():
     """independent.csv: NEWS, target, full: VerMem 58.2 greedy and 43.5 sampled."""
     assert one(rows(), "target", "full", "verbmem_forget").independent == 58.2

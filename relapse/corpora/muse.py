@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import FACTS, GENERAL, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
+from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEAK_PARTS, RAW_PARTS, WORLD_FILE, Corpus
 from relapse.errors import ConfigError
 
 # part -> file names without suffix, the current spelling first
@@ -60,6 +60,25 @@ def _check_texts(items: list, origin: str) -> list[str]:
     return texts
 
 
+def _check_choices(items: list, origin: str) -> list[dict]:
+    """Multiple-choice items: a question, at least two different choices, and the index of the true one."""
+    for number, item in enumerate(items):
+        question, choices, answer = (
+            item.get(key) if isinstance(item, dict) else None for key in ("question", "choices", "answer")
+        )
+        if not isinstance(question, str) or not question.strip():
+            raise ConfigError(f"{origin}: item {number} has no text under 'question'")
+        texts = isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
+        if not texts or len(set(choices)) < len(choices) or len(choices) < 2:
+            raise ConfigError(f"{origin}: item {number} needs at least two different texts under 'choices'")
+        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+            raise ConfigError(
+                f"{origin}: item {number} has {answer!r} under 'answer', expected the index of the true choice, "
+                f"0 to {len(choices) - 1}"
+            )
+    return [{key: item[key] for key in ("question", "choices", "answer")} for item in items]
+
+
 def raw_texts(path: Path) -> list[str]:
     """The texts of a .txt file (one) or of a .json list. Raises ConfigError naming the file, and the item."""
     if path.suffix == ".txt":
@@ -87,14 +106,18 @@ def read_folder(folder: Path) -> Corpus:
         return _check_texts(_json_list(path), str(path))
 
     facts = folder / FACTS
-    parts = [*RAW_PARTS]
-    if any((folder / "raw" / f"{GENERAL}{suffix}").is_file() for suffix in RAW_SUFFIXES):
-        parts.append(GENERAL)
+    there = [
+        part
+        for part in OPTIONAL_PARTS
+        if any((folder / "raw" / f"{part}{suffix}").is_file() for suffix in RAW_SUFFIXES)
+    ]
+    world = folder / WORLD_FILE
     return Corpus(
-        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in parts},
+        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in (*RAW_PARTS, *there)},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
         knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
         privleak={part: texts(PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+        world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
         facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
     )
 

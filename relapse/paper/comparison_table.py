@@ -9,9 +9,9 @@ import html
 import io
 from collections.abc import Sequence
 
-from relapse.analysis.study import Study
+from relapse.analysis.study import UTILITY_METRICS, Study
 from relapse.paper.published import Comparison
-from relapse.paper.tables import EMPTY, STYLE, first_column, heading, number, tex
+from relapse.paper.tables import EMPTY, STYLE, TITLES, first_column, heading, number, tex
 
 OWN_STYLE = """
 td.beyond { background: rgba(213, 94, 0, .28); font-weight: 600; }
@@ -24,7 +24,7 @@ CSV_COLUMNS = (
 )
 
 
-def remarks(rows: Sequence[Comparison]) -> list[str]:
+def remarks(study: Study, rows: Sequence[Comparison]) -> list[str]:
     """What a reader must know beside the numbers."""
     known = [row for row in rows if row.difference is not None]
     beyond = sum(row.beyond for row in known)
@@ -39,6 +39,11 @@ def remarks(rows: Sequence[Comparison]) -> list[str]:
     ]
     if unlike:
         lines.append(f"In brackets: not measured alike ({'; '.join(unlike)}).")
+    if utility := [TITLES[metric][1] for metric in study.metrics if metric in UTILITY_METRICS]:
+        lines.append(
+            f"Not compared: {', '.join(utility)}. The paper's are measured on RWKU's own subsets and prompts, TriviaQA "
+            "by F1; lm-evaluation-harness's tasks, and the texts that this study continues, are others."
+        )
     notes = dict.fromkeys(f"{row.model} / {row.quantizer}: {row.note}." for row in rows if row.note)
     return lines + list(notes)
 
@@ -102,7 +107,7 @@ def write_markdown(study: Study, rows: Sequence[Comparison]) -> str:
                 for row in cells.get(metric, ()):
                     lines.append(f"| {table} | {model} | {quantizer} | {' | '.join(texts(row))} |")
             lines.append("")
-    return "\n".join([*lines, *(f"{remark}  " for remark in remarks(rows))]) + "\n"
+    return "\n".join([*lines, *(f"{remark}  " for remark in remarks(study, rows))]) + "\n"
 
 
 def write_tex(study: Study, rows: Sequence[Comparison]) -> str:
@@ -118,7 +123,7 @@ def write_tex(study: Study, rows: Sequence[Comparison]) -> str:
                     lines.append(" & ".join(tex(text) for text in (*line, *texts(row))) + r" \\")
             lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
-    caption = tex(" ".join(remarks(rows)))
+    caption = tex(" ".join(remarks(study, rows)))
     return "\n".join([*lines, rf"\caption{{{caption}}}", r"\label{tab:published}", r"\end{longtable}"]) + "\n"
 
 
@@ -143,7 +148,7 @@ def write_html(study: Study, rows: Sequence[Comparison]) -> str:
                 body.append(_html_cells(row) if row else '<td class="first"></td><td></td><td></td><td></td>')
             body.append("</tr>")
         body.append("</table></div>")
-    body += [f"<p>{html.escape(remark)}</p>" for remark in remarks(rows)]
+    body += [f"<p>{html.escape(remark)}</p>" for remark in remarks(study, rows)]
     head = f'<meta charset="utf-8"><title>Published: {html.escape(study.name)}</title><style>{STYLE}{OWN_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from relapse.analysis.study import Study, bits
+from relapse.analysis.study import UTILITY_METRICS, Study, bits
 from relapse.paper.tables import Cell, Key
 
 HERE = Path(__file__).parent
@@ -106,7 +106,7 @@ def models_for(study: Study, model: str) -> list[str]:
 
 
 def compare(study: Study, cells: Mapping[Key, Cell], published: Mapping[str, str]) -> list[Comparison]:
-    """Every published cell that some model and quantizer of the study speak of, in the paper's order.
+    """Every published cell that some model and quantizer of the study speak of, in the paper's order; no utility's.
 
     cells: as `tables.read_cells` has them. published: the study's corpus -> the paper's name of it (NEWS or BOOKS).
     """
@@ -120,8 +120,8 @@ def compare(study: Study, cells: Mapping[Key, Cell], published: Mapping[str, str
 
 
 def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[str, str]) -> Iterator[Comparison]:
-    if row["metric"] not in study.metrics:
-        return
+    if row["metric"] not in study.metrics or row["metric"] in UTILITY_METRICS:
+        return  # the paper's utility is that of RWKU's questions and prompts, which a study does not ask
     metric, decoded = metric_for(study, row["metric"], row["decoding"])
     for model in models_for(study, row["model"]):
         settings = study.methods.get(model, {})

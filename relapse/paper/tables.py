@@ -22,6 +22,11 @@ TITLES = {  # metric -> the paper's number, its name, which way is good
     "knowmem_forget": ("M2", "KnowMem forget", "↓"),
     "privleak": ("M3", "PrivLeak", "→ 0"),
     "knowmem_retain": ("M4", "KnowMem retain", "↑"),
+    "world_facts": ("Gen", "World facts", "↑"),
+    "mmlu": ("Gen", "MMLU", "↑"),
+    "truthfulqa": ("Tru", "TruthfulQA", "↑"),
+    "triviaqa": ("Fac", "TriviaQA", "↑"),
+    "fluency": ("Flu", "Fluency", "↑"),
 }
 SHADED = ("verbmem_forget", "verbmem_forget_sampled", "knowmem_forget")  # what was to be forgotten
 EMPTY = "–"

@@ -16,7 +16,8 @@ from relapse.corpora.corpus import Corpus
 from relapse.model_files import Model
 from relapse.planning import memory
 from relapse.planning.fit import LESS, WIDTH, available, gigabytes
-from relapse.preflight import local_corpora, local_models, metric_prompts, started_from
+from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
+from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
 
 IMPORTS = 5.0  # seconds until a job has imported what it needs
@@ -70,17 +71,17 @@ class Texts:
     def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
-            name: (len(texts), self._longest(texts), metrics[name]["max_new_tokens"])
+            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name]["max_new_tokens"])
             for name, texts in metric_prompts(self.corpus).items()
             if name in metrics
         }
         if "privleak" in metrics:
             texts = [text for part in self.corpus.privleak.values() for text in part]
-            asked["privleak"] = (len(texts), self._longest(texts), 0)
+            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
+        if "world_facts" in metrics:
+            texts = [text for item in self.corpus.world for text in choice_texts(item)]
+            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
         return asked
-
-    def _longest(self, texts: list[str]) -> int:
-        return max(len(self.tokenizer.encode(text).ids) for text in texts)
 
 
 def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
