@@ -10,6 +10,7 @@ from pathlib import Path
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import FACTS, GENERAL, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
 from relapse.errors import ConfigError
+from relapse.hub import snapshot
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {
@@ -102,20 +103,21 @@ def read_folder(folder: Path) -> Corpus:
 def read_hub(repository: str, revision: str) -> Corpus:
     """Read MUSE's subsets raw, verbmem, knowmem and privleak of a Hub data set with `datasets`.
 
-    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split.
+    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split, and
+    RelapseError where the data set cannot be had.
     """
     from datasets import load_dataset
+
+    folder = Path(repository) if Path(repository).is_dir() else snapshot(repository, revision, kind="dataset")
 
     def rows(subset: str, splits: tuple[str, ...]) -> tuple[list, str]:
         failure = None
         for split in splits:
             try:
-                return list(
-                    load_dataset(repository, subset, split=split, revision=revision)
-                ), f"{repository}:{subset}/{split}"
+                return list(load_dataset(str(folder), subset, split=split)), f"{repository}:{subset}/{split}"
             except ValueError as error:  # no such subset or split
                 failure = error
-            except Exception as error:  # gated, offline, no such repository or revision: all end here
+            except Exception as error:  # datasets' words for files that it cannot read
                 raise ConfigError(f"cannot load {repository} ({subset}) at revision {revision}: {error}") from None
         raise ConfigError(f"{repository} has no split {' or '.join(splits)} in subset {subset!r}: {failure}")
 
