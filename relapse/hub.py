@@ -87,8 +87,8 @@ def _verify(folder: Path, repository: str, revision: str, patterns: Sequence[str
             _delete(path)
     if wrong:
         raise RelapseError(
-            f"{repository} at revision {revision}: the content of {', '.join(wrong)} is not what the Hub has under that "
-            "name; deleted from the cache. Run again: only what was deleted is downloaded anew."
+            f"{repository} at revision {revision}: the content of {', '.join(wrong)} is not what the Hub has under "
+            "that name; deleted from the cache. Run again: only what was deleted is downloaded anew."
         )
     if unknown:
         print(f"{repository}: no hash is known for {', '.join(unknown)} in {folder}; not checked", flush=True)
@@ -150,8 +150,8 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
 
     if any(getattr(link, "errno", None) in FULL or "No space left" in str(link) for link in chain):
         return (
-            f"no space left in {constants.HF_HUB_CACHE}. Make room, or set HF_HOME to a folder on a larger disk, and run "
-            "again: complete files are kept."
+            f"no space left in {constants.HF_HUB_CACHE}. Make room, or set HF_HOME to a folder on a larger disk, and "
+            "run again: complete files are kept."
         )
     if any(answer.headers.get("X-Error-Message", "").startswith("Invalid credentials") for answer in answers):
         return (
@@ -171,13 +171,13 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
         flag = " --repo-type dataset" if kind == "dataset" else ""
         return (
             f"it is not in the cache ({constants.HF_HUB_CACHE}), or not whole, and HF_HUB_OFFLINE is set. Unset it; or "
-            f"run `hf download {repository} --revision {revision}{flag}` on a machine with a network and copy its HF_HOME "
-            f"here; or give a local copy ({_local(kind)})."
+            f"run `hf download {repository} --revision {revision}{flag}` on a machine with a network and copy its "
+            f"HF_HOME here; or give a local copy ({_local(kind)})."
         )
     if any_is(httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
         return (
-            f"{constants.ENDPOINT} cannot be reached. Check the network and its proxy; a mirror is named by HF_ENDPOINT; "
-            "what is in the cache is used with HF_HUB_OFFLINE=1."
+            f"{constants.ENDPOINT} cannot be reached. Check the network and its proxy; a mirror is named by "
+            "HF_ENDPOINT; what is in the cache is used with HF_HUB_OFFLINE=1."
         )
     if any_is(httpx.TransportError) or "Consistency check failed" in str(error):
         return f"the connection broke off ({error}). Run again: complete files are kept."

@@ -15,7 +15,7 @@ def blob(content: bytes) -> str:
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `files` (name -> content) as the repositories `me/tiny` and `datasets/me/tiny` at REVISION.
+    """Serves `files` (name -> content) as the repositories `me/tiny` and `datasets/me/tiny` at REVISION, its tag v1.
 
     lfs: names that are named by SHA-256, as the Hub's large files are. The other attributes say what goes wrong.
     """
@@ -71,8 +71,11 @@ class Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         listing = parts[0] == "api"
         owner_at = 2 if listing else 1 if parts[0] == "datasets" else 0
-        repository, (verb, revision, *rest) = "/".join(parts[owner_at : owner_at + 2]), parts[owner_at + 2 :]
-        assert verb == ("tree" if listing else "resolve")
+        repository, rest = "/".join(parts[owner_at : owner_at + 2]), parts[owner_at + 2 :]
+        if len(rest) < 2 or rest[0] not in (("tree", "revision") if listing else ("resolve",)):
+            self.refuse(404, "", f"this Hub knows no {path}")
+            return
+        verb, revision = rest[:2]
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and not hub.known_token:
             self.refuse(401, "RepoNotFound", "Invalid credentials in Authorization header")
@@ -80,14 +83,14 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(ERRORS["RepoNotFound"], "RepoNotFound", "Repository not found")
         elif hub.private_to and token != hub.private_to:
             self.refuse(ERRORS[hub.refusal], hub.refusal, "Access is restricted")
-        elif revision != REVISION:
+        elif revision != REVISION and (verb, revision) != ("revision", "v1"):
             self.refuse(ERRORS["RevisionNotFound"], "RevisionNotFound", f"Invalid rev id: {revision}")
-        elif listing:
-            self.send(
-                json.dumps([hub.entry(name) for name in hub.files]).encode(), {"Content-Type": "application/json"}
-            )
+        elif verb == "revision":
+            self.send_json({"id": repository, "sha": REVISION})
+        elif verb == "tree":
+            self.send_json([hub.entry(name) for name in hub.files])
         else:
-            self.send_file("/".join(rest), with_body)
+            self.send_file("/".join(rest[2:]), with_body)
 
     def refuse(self, status: int, code: str, message: str) -> None:
         self.send_response(status)
@@ -96,10 +99,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def send(self, body: bytes, headers: dict[str, str]) -> None:
+    def send_json(self, content: object) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 

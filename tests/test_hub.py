@@ -87,10 +87,11 @@ def test_what_is_asked_for_is_downloaded_once_and_then_comes_from_the_cache(hub,
 
 
 def test_a_cut_connection_goes_on_where_it_broke_off(hub, fetch):
-    hub.cut["model.safetensors"] = [300_000]
-    assert content(folder_of(fetch())) == ASKED
-    first, second = hub.sent("model.safetensors")
-    assert first == "" and 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= 300_000
+    large = hub.files["model.safetensors"] = bytes(range(250)) * 50_000
+    hub.cut["model.safetensors"] = [11_000_000]
+    assert content(folder_of(fetch())) == ASKED | {"model.safetensors": large}
+    # huggingface_hub writes in pieces of 10 MiB, so that it had the first of them.
+    assert hub.sent("model.safetensors") == ["", f"bytes={10 * 2**20}-"]
 
 
 def test_a_download_that_broke_off_for_good_leaves_nothing_to_trust(hub, fetch, tmp_path):
@@ -169,6 +170,31 @@ def test_too_little_room_is_said_before_anything_is_downloaded(hub, fetch, tmp_p
     hub.stated["model.safetensors"] = 10**18
     refused(fetch(), "needs 1000000000.00 GB more", "are free", "HF_HOME")
     assert not hub.sent("model.safetensors") and not list((tmp_path / "home").rglob("blobs/*"))
+
+
+def test_a_tag_leads_to_its_commit(fetch):
+    assert folder_of(fetch(revision="v1")).name == REVISION
+
+
+def test_a_disk_that_fills_up_while_downloading(hub, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=4m tmpfs {disk}"
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*isolated, mount], capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    hub.files["model.safetensors"] = bytes(12_000_000)
+    hub.stated["model.safetensors"] = 10  # so that it seems to fit
+    arguments = json.dumps(["me/tiny", REVISION, PATTERNS, "model"])
+    done = subprocess.run(
+        [*isolated, f'{mount} && exec "$@"', "sh", sys.executable, "-c", DOWNLOAD, arguments],
+        cwd=ROOT,
+        env=environment(disk / "home", HF_ENDPOINT=hub.url),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    refused(done, "no space left", "HF_HOME", "run again")
 
 
 def test_a_hub_model_is_linked_whole_or_not_at_all(tiny_llama, tmp_path):

@@ -42,7 +42,7 @@ def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
     [
         (
             {"source": "hub", "id": "me/tiny", "revision": "f" * 40},
-            ["me/tiny", "f" * 40, "HF_HUB_OFFLINE", "source: local"],
+            ["me/tiny", "f" * 40, "OFFLINE", "source: local"],
         ),
         ({"source": "hub", "id": "me/other", "revision": REVISION}, ["me/other"]),
         ({"source": "local", "path": "scripts"}, ["scripts holds no .safetensors weights"]),
