@@ -9,6 +9,7 @@ from pathlib import Path
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import FACTS, GENERAL, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
+from relapse.corpora.origin import described, options
 from relapse.errors import ConfigError
 from relapse.hub import snapshot
 
@@ -141,26 +142,14 @@ class Muse:
     """Corpus source `muse`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "muse"
-    options = {
-        "path": {"type": "string", "default": "", "description": "Folder in MUSE's layout."},
-        "id": {"type": "string", "default": "", "description": "Hub data set, such as muse-bench/MUSE-News."},
-        "revision": {
-            "type": "string",
-            "default": "",
-            "description": "Commit of the Hub data set; needed with id.",
-        },
-    }
+    options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
-        if bool(settings["path"]) == bool(settings["id"]):
-            raise ConfigError("a corpus of source muse takes either `path` or `id` with `revision`")
-        if settings["id"] and not settings["revision"]:
-            raise ConfigError(f"corpus {settings['id']}: pin a `revision` (a commit of the data set)")
+        origin = described(settings)
         corpus = (
             read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
         )
-        origin = settings["path"] or f"{settings['id']} at {settings['revision'][:12]}"
         corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
         return corpus
 
