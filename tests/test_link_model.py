@@ -40,7 +40,10 @@ def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"source": "hub", "id": "me/tiny", "revision": "f" * 40}, ["me/tiny", "f" * 40, "HF_TOKEN", "source: local"]),
+        (
+            {"source": "hub", "id": "me/tiny", "revision": "f" * 40},
+            ["me/tiny", "f" * 40, "OFFLINE", "source: local"],
+        ),
         ({"source": "hub", "id": "me/other", "revision": REVISION}, ["me/other"]),
         ({"source": "local", "path": "scripts"}, ["scripts holds no .safetensors weights"]),
     ],

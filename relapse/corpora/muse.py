@@ -9,7 +9,9 @@ from pathlib import Path
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEAK_PARTS, RAW_PARTS, WORLD_FILE, Corpus
+from relapse.corpora.origin import described, options
 from relapse.errors import ConfigError
+from relapse.hub import snapshot
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {
@@ -125,20 +127,21 @@ def read_folder(folder: Path) -> Corpus:
 def read_hub(repository: str, revision: str) -> Corpus:
     """Read MUSE's subsets raw, verbmem, knowmem and privleak of a Hub data set with `datasets`.
 
-    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split.
+    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split, and
+    RelapseError where the data set cannot be had.
     """
     from datasets import load_dataset
+
+    folder = Path(repository) if Path(repository).is_dir() else snapshot(repository, revision, kind="dataset")
 
     def rows(subset: str, splits: tuple[str, ...]) -> tuple[list, str]:
         failure = None
         for split in splits:
             try:
-                return list(
-                    load_dataset(repository, subset, split=split, revision=revision)
-                ), f"{repository}:{subset}/{split}"
+                return list(load_dataset(str(folder), subset, split=split)), f"{repository}:{subset}/{split}"
             except ValueError as error:  # no such subset or split
                 failure = error
-            except Exception as error:  # gated, offline, no such repository or revision: all end here
+            except Exception as error:  # datasets' words for files that it cannot read
                 raise ConfigError(f"cannot load {repository} ({subset}) at revision {revision}: {error}") from None
         raise ConfigError(f"{repository} has no split {' or '.join(splits)} in subset {subset!r}: {failure}")
 
@@ -162,26 +165,14 @@ class Muse:
     """Corpus source `muse`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "muse"
-    options = {
-        "path": {"type": "string", "default": "", "description": "Folder in MUSE's layout."},
-        "id": {"type": "string", "default": "", "description": "Hub data set, such as muse-bench/MUSE-News."},
-        "revision": {
-            "type": "string",
-            "default": "",
-            "description": "Commit of the Hub data set; needed with id.",
-        },
-    }
+    options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
-        if bool(settings["path"]) == bool(settings["id"]):
-            raise ConfigError("a corpus of source muse takes either `path` or `id` with `revision`")
-        if settings["id"] and not settings["revision"]:
-            raise ConfigError(f"corpus {settings['id']}: pin a `revision` (a commit of the data set)")
+        origin = described(settings)
         corpus = (
             read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
         )
-        origin = settings["path"] or f"{settings['id']} at {settings['revision'][:12]}"
         corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
         return corpus
 
