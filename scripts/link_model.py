@@ -8,6 +8,7 @@ from pathlib import Path
 from relapse.errors import RelapseError, exit_on_error
 from relapse.hub import snapshot
 from relapse.model_files import tensor_shapes
+from relapse.quantization import TOKENIZER_FILES
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -22,6 +23,10 @@ def main() -> None:
     else:
         origin = snapshot(args.settings["id"], args.settings["revision"], MODEL_FILES)
     files = sorted(file for pattern in MODEL_FILES for file in origin.glob(pattern))
+    if elsewhere := args.settings.get("tokenizer"):
+        names = [name for name in TOKENIZER_FILES if not (origin / name).exists()]
+        tokenizer = snapshot(elsewhere["id"], elsewhere["revision"], names)
+        files += [tokenizer / name for name in names if (tokenizer / name).exists()]
     if not any(file.suffix == ".safetensors" for file in files):
         raise RelapseError(f"{origin} holds no .safetensors weights")
     tensor_shapes(origin)  # raises where a shard is missing or cut short
