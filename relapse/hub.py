@@ -79,8 +79,9 @@ def _verify(folder: Path, repository: str, revision: str, patterns: Sequence[str
     wrong, unknown = [], []
     for name in filter_repo_objects(names, allow_patterns=None if patterns is None else list(patterns)):
         path = folder / name
-        expected = path.readlink().name if path.is_symlink() else listed.get(name, "")
-        if not HASH.fullmatch(expected):
+        blob = path.readlink().name if path.is_symlink() else ""
+        expected = blob if HASH.fullmatch(blob) else listed.get(name, "")
+        if not expected:
             unknown.append(name)
         elif not path.is_file() or _hash(path, len(expected)) != expected:
             wrong.append(name)

@@ -32,6 +32,7 @@ def home(tiny_llama, tmp_path):
 def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
     done = link({"source": "hub", "id": "me/tiny", "revision": REVISION}, tmp_path / "model", home)
     assert done.returncode == 0, done.stderr
+    assert "no hash is known" in done.stdout  # of a folder copied by hand, without the cache's blobs
     weights = tmp_path / "model/model.safetensors"
     assert weights.is_symlink() and REVISION in str(weights.resolve())
     assert load_model(tmp_path / "model").config.hidden_size == 128

@@ -167,6 +167,12 @@ def test_an_empty_file_is_refused(folder):
         read(folder)
 
 
+def test_a_line_separator_inside_an_answer_ends_no_item(folder):
+    path = folder / "forget10.json"
+    path.write_text(path.read_text().replace("Author 7 has 700.", "Author 7\u2028has 700."), encoding="utf-8")
+    assert read(folder).verbmem[0]["gt"] == "Author 7\u2028has 700."
+
+
 def make_corpus(settings, out, environment=None):
     command = [sys.executable, "-m", "scripts.make_corpus", "--settings", json.dumps(settings), "--out", str(out)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

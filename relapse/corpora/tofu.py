@@ -47,7 +47,7 @@ def read_pairs(path: Path) -> list[Pair]:
         raise ConfigError(f"missing TOFU file: {path}")
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold U+2028
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
     for number, line in enumerate(line for line in lines if line.strip()):
