@@ -5,9 +5,12 @@ are apart so that intervals can be drawn again without the model.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from relapse.batching import BatchSize
 from relapse.registry import Registry
+
+if TYPE_CHECKING:  # it imports torch, which tables and figures do without
+    from relapse.batching import BatchSize
 
 METRICS = Registry("metric", "relapse.metrics")
 # M1 to M4, what a plain evaluation computes.
@@ -35,5 +38,5 @@ class Evaluated:
     model: object
     tokenizer: object
     corpus: object
-    batch_size: BatchSize
+    batch_size: "BatchSize"
     seed: int
