@@ -132,6 +132,16 @@ def origin_files(entry):
     )
 
 
+def task_files():
+    """The user's own tasks for lm-evaluation-harness, as inputs."""
+    folders = {entry.get("include_path") for entry in STUDY["metrics"].values()}
+    return [
+        file
+        for folder in sorted(filter(None, folders))
+        for file in origin_files({"path": folder})
+    ]
+
+
 def applied_to(quantizer):
     """The models that a quantizer is applied to."""
     methods = STUDY["quantizers"][quantizer].get("methods")

@@ -10,6 +10,7 @@ for label, batch in BATCHES.items():
             model=scored(batch),
             corpus=f"{RESULTS}/corpora/{{corpus}}",
             reference=privleak_records(batch),
+            tasks=task_files(),
             environment=built_environment(batch[0], "evaluation_environment"),
         output:
             scores=expand(

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from relapse import config
+from relapse import config, preflight
 from relapse.planning import plan
 from relapse.planning.plan import Job
 from relapse.registry import ROOT
@@ -49,6 +49,19 @@ def test_more_seeds_and_a_checkpointed_run_take_more():
     assert found["unlearn ga_gdr"].count == 3
     plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}["unlearn ga_gdr"]
     assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
+
+
+def test_utility_is_counted_by_its_prompts():
+    """Eight facts with four choices each; fluency's beginnings are four tokens and a BOS."""
+    corpora = {"bios": MINI["corpora"]["bios"] | {"world": 8}}
+    metrics = MINI["metrics"] | {"world_facts": {}, "fluency": {"prompt_tokens": 4, "max_new_tokens": 6}}
+    study = config.resolve(MINI | {"corpora": corpora, "metrics": metrics})
+    corpus = preflight.local_corpora(study)["bios"]
+    tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
+    asked = plan.Texts(corpus, tokenizer).prompts(study["metrics"])
+    assert asked["fluency"] == (len(corpus.privleak["retain"]), 5, 6)
+    texts = [f"Question: {fact['question']}\nAnswer: {choice}" for fact in corpus.world for choice in fact["choices"]]
+    assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
 
 
 def test_what_does_not_fit_is_named_with_what_would(monkeypatch):
