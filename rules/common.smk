@@ -1,5 +1,6 @@
 # The study, where its files lie, and what makes a job run again: its own branch of the config, and the source files
 # that it executes.
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from relapse import config as study_config
 from relapse.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
+from relapse.models import NO_GPU
 from relapse.quantization import BACKENDS
 from relapse.quantization import Calibrated as CalibratedBackend
 from relapse.sources import digest
@@ -200,11 +202,45 @@ def gpu_where_needed(wildcards):
     On a cluster the job itself looks, since the machine that starts it may have none.
     """
     here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
+    if here and STUDY["gpu"] and not torch.cuda.is_available():
+        sys.exit(f"error: {NO_GPU}")
     for name in CALIBRATED if here and not torch.cuda.is_available() else ():
         if BACKEND_OF[name].needs_gpu:
             # Snakemake would put a traceback around an error of an input function.
             sys.exit(f"error: quantizers.{name}: {BACKEND_OF[name].needs_gpu}")
     return []
+
+
+# What a job that trains or runs a model asks for. Locally profiles/default caps it; a cluster's scheduler sees to its own.
+GPU = int(STUDY["gpu"])
+
+
+resource_scopes:
+    gpu="local",
+
+
+def growing(number):
+    """A resource that every retry asks for as much again of."""
+    return lambda wildcards, attempt: attempt * number
+
+
+def memory(on_cpu, on_gpu=3):
+    """Main memory that a job asks for: 4 GB, and its models' weights on disk so many times; every retry as much again.
+
+    An estimate, and a generous one, for a scheduler to place the job by: nothing here holds a job to it.
+    """
+
+    def mem_mb(wildcards, input, attempt):
+        for path in input:
+            os.stat(path)  # before there is one, Snakemake puts the question off
+        weights = sum(
+            file.stat().st_size
+            for path in input
+            for file in Path(path).glob("*.safetensors")
+        )
+        return attempt * (4000 + (on_gpu if GPU else on_cpu) * weights // 10**6)
+
+    return mem_mb
 
 
 def environment_of(quantizer, room):
@@ -276,6 +312,7 @@ def model_folder(wildcards):
 OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
+NEEDS_GPU = " RELAPSE_NEEDS_GPU=1" if GPU else ""
 shell.prefix(
-    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))}; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))}{NEEDS_GPU}; "
 )

@@ -29,8 +29,9 @@ for label, batch in BATCHES.items():
             conda_file(batch[0], "evaluation_environment")
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=120 * len(batch),
+            mem_mb=memory(24 if batch[0] in CALIBRATED else 6),
+            runtime=growing(120 * len(batch)),
+            gpu=GPU,
         params:
             python=python_of(batch[0], "evaluation_environment"),
             names=batch,
@@ -72,8 +73,8 @@ rule absorption:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(6),
+        runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         names=ROUNDING,
@@ -107,8 +108,8 @@ rule absorption_calibrated:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(6),
+        runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),

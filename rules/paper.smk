@@ -1,4 +1,20 @@
-# Tables, figures and the headline. None of these jobs imports torch.
+# Tables, figures and the headline. None of these jobs imports torch. On a cluster they run where Snakemake runs: they take
+# seconds, less than their way through a queue.
+localrules:
+    collect,
+    retained,
+    models_table,
+    absorption_table,
+    recovery,
+    figure_retained,
+    figure_survival,
+    figure_lr,
+    figure_grid,
+    figure_sure,
+    figure_calibration,
+    timings,
+
+
 EVALUATIONS = [
     item
     for quantizer in QUANTIZERS
@@ -214,6 +230,7 @@ for number in TABLES:
     rule:
         name:
             f"table{number}"
+        localrule: True
         input:
             metrics=f"{RESULTS}/metrics.csv",
             corpora=CORPUS_FOLDERS,

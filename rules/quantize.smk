@@ -21,8 +21,9 @@ for name in CALIBRATED:
                 conda_file(name, "environment")
             threads: 1
             resources:
-                mem_mb=4000,
-                runtime=240,
+                mem_mb=memory(6),
+                runtime=growing(240),
+                gpu=GPU,
             params:
                 python=python_of(name, "environment"),
                 settings=quoted(ROUNDED_HOW[name]),
@@ -35,6 +36,11 @@ for name in CALIBRATED:
             shell:
                 "python -m scripts.quantize --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
                 " --python {params.python} --out {output} > {log} 2>&1"
+
+
+# Where Snakemake runs, also on a cluster: the nodes of many have no way to the package index.
+localrules:
+    environment,
 
 
 # Backends that cannot live in the main environment have one of their own, built from its lock, for all studies.
