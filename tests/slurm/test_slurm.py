@@ -61,27 +61,21 @@ def running(cluster: Cluster, comment: str) -> str | None:
     return next((job for job, said in cluster.jobs("RUNNING").items() if said == comment), None)
 
 
-def attempts(cluster: Cluster, comment: str) -> list[dict[str, str]]:
-    """What the cluster knows of every job with this comment, in the order of their submission."""
-    return [
-        cluster.job(job)
-        for job, said in sorted(cluster.jobs().items(), key=lambda item: int(item[0]))
-        if said == comment
-    ]
-
-
 TARGET, RETRAIN = "rule_train_wildcards_bios_target_0", "rule_train_wildcards_bios_retrain_0"
 UNLEARN = "rule_unlearn_wildcards_bios_ga_gdr_0"
 
 
 @dataclass
 class Events:
-    """The study, the job that outlived its driver, and what the drivers said that were started after that."""
+    """The study, its SLURM jobs in the order of their submission, and what the drivers said after one was killed."""
 
     workflow: Workflow
-    orphan: str
+    jobs: list[dict[str, str]]
     refused: str
     last: str
+
+    def attempts(self, comment: str) -> list[dict[str, str]]:
+        return [job for job in self.jobs if job["Comment"] == comment]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +113,8 @@ def eventful(cluster, tmp_path_factory) -> Events:
     until(lambda: cluster.hang(hanging, "scripts.unlearn"), 60, "its work")
     cluster.ask("scontrol", "update", f"JobId={hanging}", "EndTime=now+1")
     assert driver.ends() == 0, driver.said[-5000:]
-    return Events(workflow, orphan, refused, driver.said)
+    jobs = [cluster.job(job) for job in sorted(cluster.jobs(), key=int)]
+    return Events(workflow, [job for job in jobs if job.get("Comment", "").startswith("rule_")], refused, driver.said)
 
 
 def test_the_study_ends_with_the_bytes_of_a_local_run(eventful, finished):
@@ -129,57 +124,66 @@ def test_the_study_ends_with_the_bytes_of_a_local_run(eventful, finished):
         assert (eventful.workflow.directory / weights).read_bytes() == (finished.directory / weights).read_bytes()
 
 
-def test_every_job_asks_for_what_its_rule_says(eventful, cluster):
-    jobs = [cluster.job(job) for job, said in cluster.jobs().items() if said.startswith("rule_")]
+def test_every_job_asks_for_what_its_rule_says(eventful):
     # Downloads, tables and the like ran where Snakemake ran.
     assert {"make_base", "train", "unlearn", "quantize", "evaluate"} == {
-        re.match(r"rule_(make_base|[a-z]+)", job["Comment"])[1] for job in jobs
+        re.match(r"rule_(make_base|[a-z]+)", job["Comment"])[1] for job in eventful.jobs
     }
-    for job in jobs:
+    for job in eventful.jobs:
         assert job["JobName"].startswith("relapse_") and job["Requeue"] == "1"
         assert job["Partition"] == "cpu" and "TresPerJob" not in job
-    (retrain,) = attempts(cluster, RETRAIN)
+    (retrain,) = eventful.attempts(RETRAIN)
     assert retrain["TimeLimit"] == "04:00:00"
     # 4 GB and 12 times the base model's weights, of 0.27 MB.
     assert retrain["MinMemoryNode"] == "4003M"
 
 
-def test_what_a_killed_driver_leaves(eventful, cluster):
-    """Its jobs go on. What they finish is kept; one that has not ended stops the next run, once that is unlocked."""
-    assert "not ended" in eventful.refused and re.search(rf"scancel .*\b{eventful.orphan}\b", eventful.refused)
+def test_jobs_outlive_a_killed_driver(eventful):
+    """What they finish is kept. One that has not ended stops the next run, also once that is unlocked."""
+    orphan = eventful.attempts(TARGET)[0]
+    assert orphan["JobState"] == "CANCELLED"
+    assert "not ended" in eventful.refused and re.search(rf"scancel .*\b{orphan['JobId']}\b", eventful.refused)
     assert "Traceback" not in eventful.refused
-    assert len(attempts(cluster, RETRAIN)) == 1
-    assert attempts(cluster, TARGET)[0]["JobState"] == "CANCELLED"
+    assert [job["JobState"] for job in eventful.attempts(RETRAIN)] == ["COMPLETED"]
 
 
-def test_a_preempted_job_returns_as_itself_and_a_cancelled_one_is_sent_again(eventful, cluster):
-    _, preempted, again = attempts(cluster, TARGET)
+def test_a_preempted_job_returns_as_itself_and_a_cancelled_one_is_sent_again(eventful):
+    _, preempted, again = eventful.attempts(TARGET)
     assert (preempted["Restarts"], preempted["JobState"]) == ("1", "CANCELLED")
     assert (again["Restarts"], again["JobState"]) == ("0", "COMPLETED")
     assert (preempted["TimeLimit"], again["TimeLimit"]) == ("04:00:00", "08:00:00")
     assert (preempted["MinMemoryNode"], again["MinMemoryNode"]) == ("4003M", "8006M")
 
 
-def test_a_job_that_reaches_its_time_limit_is_sent_again_with_more(eventful, cluster):
-    late, again = attempts(cluster, UNLEARN)
+def test_a_job_that_reaches_its_time_limit_is_sent_again_with_more(eventful):
+    late, again = eventful.attempts(UNLEARN)
     assert (late["JobState"], again["JobState"]) == ("TIMEOUT", "COMPLETED")
     assert again["TimeLimit"] == "08:00:00"
     assert "SLURM status is: 'TIMEOUT'" in eventful.last
 
 
-def test_a_study_that_needs_a_gpu_asks_for_one_and_its_job_looks(eventful, cluster, tmp_path):
-    """The machine that starts it has none and need not; the job that was given none says so, and what to do."""
-    study = yaml.safe_load(eventful.workflow.study.read_text())
+def test_a_study_that_needs_a_gpu_asks_for_one_and_ctrl_c_cancels_its_jobs(eventful, cluster, tmp_path):
+    """The machine that starts it needs no GPU: the job looks, and says where it was given none."""
+    models = {name: f"results/mini/models/bios/{name}/seed0" for name in ("target", "retrain")}
+    for model in models.values():
+        shutil.rmtree(eventful.workflow.directory / model)
     edited = tmp_path / "gpu.yaml"
-    edited.write_text(yaml.safe_dump(study | {"gpu": True}))
-    model = "results/mini/models/bios/retrain/seed0"
-    shutil.rmtree(eventful.workflow.directory / model)
-    driver = Driver(eventful.workflow, cluster, "--retries", "0", model, study=edited)
-    status = driver.ends()
-    first, job = attempts(cluster, RETRAIN)
-    assert (first["Partition"], job["Partition"]) == ("cpu", "gpu")
-    assert job["TresPerJob"] == "gres:gpu:1"
+    edited.write_text(yaml.safe_dump(yaml.safe_load(eventful.workflow.study.read_text()) | {"gpu": True}))
+    known = set(cluster.jobs())
+
+    def new(*states: str) -> list[str]:
+        return sorted(set(cluster.jobs(*states)) - known, key=int)
+
+    driver = Driver(eventful.workflow, cluster, *models.values(), study=edited)
+    until(lambda: new("FAILED", "COMPLETED") and new("RUNNING"), 180, "the second job, after the first has ended")
+    driver.process.send_signal(signal.SIGINT)
+    assert driver.ends(60) != 0
+    first, second = map(cluster.job, new())
+    assert (first["Partition"], first["TresPerJob"]) == ("gpu", "gres:gpu:1")
+    assert second["JobState"] == "CANCELLED"
+    assert second["StartTime"] >= first["EndTime"]  # there is one GPU
+    assert not list((eventful.workflow.directory / ".snakemake/locks").iterdir())
     if not torch.cuda.is_available():
-        assert status != 0
-        assert "gpu: true, and torch sees no GPU here" in driver.said
-        assert "--set-resources unlearn:runtime" in driver.said  # what to do about limits, after any failure
+        item = re.match(r"rule_train_wildcards_(\w+)_(\w+)_0", first["Comment"])
+        log = eventful.workflow.directory / f"results/mini/logs/train/{item[1]}-{item[2]}-0.log"
+        assert "gpu: true, and torch sees no GPU here" in log.read_text()
