@@ -224,21 +224,22 @@ def growing(number):
     return lambda wildcards, attempt: attempt * number
 
 
-def memory(on_cpu, on_gpu=3):
+def memory(times):
     """Main memory that a job asks for: 4 GB, and its models' weights on disk so many times; every retry as much again.
 
-    An estimate, and a generous one, for a scheduler to place the job by: nothing here holds a job to it.
+    A generous estimate for a cluster to place the job by, from models of 200 M parameters in float32 on the CPU; on a GPU
+    the main memory holds the weights only while they are read and written.
     """
 
     def mem_mb(wildcards, input, attempt):
         for path in input:
-            os.stat(path)  # before there is one, Snakemake puts the question off
+            os.stat(path)  # before it is there, Snakemake puts the question off
         weights = sum(
             file.stat().st_size
             for path in input
             for file in Path(path).glob("*.safetensors")
         )
-        return attempt * (4000 + (on_gpu if GPU else on_cpu) * weights // 10**6)
+        return attempt * (4000 + times * weights // 10**6)
 
     return mem_mb
 

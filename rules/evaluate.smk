@@ -29,7 +29,8 @@ for label, batch in BATCHES.items():
             conda_file(batch[0], "evaluation_environment")
         threads: 1
         resources:
-            mem_mb=memory(24 if batch[0] in CALIBRATED else 6),
+            # A packed checkpoint is unpacked.
+            mem_mb=memory(12 if batch[0] in CALIBRATED else 4),
             runtime=growing(120 * len(batch)),
             gpu=GPU,
         params:
@@ -73,7 +74,7 @@ rule absorption:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=memory(6),
+        mem_mb=memory(5),
         runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
@@ -108,7 +109,7 @@ rule absorption_calibrated:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=memory(6),
+        mem_mb=memory(5),
         runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),

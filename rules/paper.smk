@@ -230,7 +230,6 @@ for number in TABLES:
     rule:
         name:
             f"table{number}"
-        localrule: True
         input:
             metrics=f"{RESULTS}/metrics.csv",
             corpora=CORPUS_FOLDERS,
@@ -247,6 +246,7 @@ for number in TABLES:
             log_of(f"table{number}", f"table{number}"),
         benchmark:
             benchmark_of(f"table{number}", f"table{number}")
+        localrule: True
         conda:
             "../envs/conda.yaml"
         threads: 1

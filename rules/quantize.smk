@@ -21,7 +21,7 @@ for name in CALIBRATED:
                 conda_file(name, "environment")
             threads: 1
             resources:
-                mem_mb=memory(6),
+                mem_mb=memory(3 if GPU else 4),
                 runtime=growing(240),
                 gpu=GPU,
             params:

@@ -15,7 +15,7 @@ rule unlearn:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=memory(12),
+        mem_mb=memory(3 if GPU else 12),
         runtime=growing(240),
         gpu=GPU,
     params:

@@ -134,7 +134,8 @@ def test_every_job_asks_for_what_its_rule_says(eventful):
         assert job["Partition"] == "cpu" and "TresPerJob" not in job
     (retrain,) = eventful.attempts(RETRAIN)
     assert retrain["TimeLimit"] == "04:00:00"
-    # 4 GB and 12 times the base model's weights, of 0.27 MB.
+    weights = eventful.workflow.directory / "results/mini/models/bios/base/model.safetensors"
+    assert weights.stat().st_size * 12 // 10**6 == 3
     assert retrain["MinMemoryNode"] == "4003M"
 
 
@@ -182,7 +183,9 @@ def test_a_study_that_needs_a_gpu_asks_for_one_and_ctrl_c_cancels_its_jobs(event
     assert (first["Partition"], first["TresPerJob"]) == ("gpu", "gres:gpu:1")
     assert second["JobState"] == "CANCELLED"
     assert second["StartTime"] >= first["EndTime"]  # there is one GPU
-    assert not list((eventful.workflow.directory / ".snakemake/locks").iterdir())
+    assert second["SubmitTime"] <= first["EndTime"]  # profiles/default's cap on the GPU is for local runs
+    assert not any((eventful.workflow.directory / ".snakemake").glob("locks/*"))
+    assert "--set-resources unlearn:runtime" in driver.said  # what to do where a limit was the reason
     if not torch.cuda.is_available():
         item = re.match(r"rule_train_wildcards_(\w+)_(\w+)_0", first["Comment"])
         log = eventful.workflow.directory / f"results/mini/logs/train/{item[1]}-{item[2]}-0.log"
