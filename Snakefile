@@ -12,6 +12,7 @@ include: "rules/unlearn.smk"
 include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
 include: "rules/paper.smk"
+include: "rules/cluster.smk"
 
 
 rule all:

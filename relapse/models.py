@@ -21,8 +21,19 @@ BOS, EOS = "<s>", "</s>"
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+NO_GPU = (
+    "the study says gpu: true, and torch sees no GPU here. Run it where there is one, or on a cluster that gives its "
+    "jobs one (docs/cluster.md); with gpu: false it runs on the CPU, a large model for days"
+)
+
+
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """The accelerator if there is one, else the CPU.
+
+    Raises RelapseError where the environment says, by RELAPSE_NEEDS_GPU, that the CPU will not do.
+    """
+    if not torch.cuda.is_available() and os.environ.get("RELAPSE_NEEDS_GPU"):
+        raise RelapseError(NO_GPU)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,5 +1,6 @@
 # The study, where its files lie, and what makes a job run again: its own branch of the config, and the source files
 # that it executes.
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from relapse import config as study_config
 from relapse.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
+from relapse.models import NO_GPU
 from relapse.quantization import BACKENDS
 from relapse.quantization import Calibrated as CalibratedBackend
 from relapse.sources import digest
@@ -210,11 +212,46 @@ def gpu_where_needed(wildcards):
     On a cluster the job itself looks, since the machine that starts it may have none.
     """
     here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
+    if here and STUDY["gpu"] and not torch.cuda.is_available():
+        sys.exit(f"error: {NO_GPU}")
     for name in CALIBRATED if here and not torch.cuda.is_available() else ():
         if BACKEND_OF[name].needs_gpu:
             # Snakemake would put a traceback around an error of an input function.
             sys.exit(f"error: quantizers.{name}: {BACKEND_OF[name].needs_gpu}")
     return []
+
+
+# What a job that trains or runs a model asks for. Locally profiles/default caps it; a cluster's scheduler sees to its own.
+GPU = int(STUDY["gpu"])
+
+
+resource_scopes:
+    gpu="local",
+
+
+def growing(number):
+    """A resource that every retry asks for as much again of."""
+    return lambda wildcards, attempt: attempt * number
+
+
+def memory(times):
+    """Main memory that a job asks for: 4 GB, and its models' weights on disk so many times; every retry as much again.
+
+    A generous estimate for a cluster to place the job by, from models of 200 M parameters in float32 on the CPU; on a GPU
+    the main memory holds the weights only while they are read and written.
+    """
+
+    def mem_mb(wildcards, input, attempt):
+        for path in input:
+            os.stat(path)  # before it is there, Snakemake puts the question off
+        weights = sum(
+            file.stat().st_size
+            for path in input
+            for file in Path(path).glob("*.safetensors")
+        )
+        return attempt * (4000 + times * weights // 10**6)
+
+    return mem_mb
 
 
 def environment_of(quantizer, room):
@@ -282,7 +319,8 @@ def model_folder(wildcards):
 OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
+NEEDS_GPU = " RELAPSE_NEEDS_GPU=1" if GPU else ""
 # glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system.
 shell.prefix(
-    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576{NEEDS_GPU}; "
 )

@@ -1,3 +1,8 @@
+# Where Snakemake runs, also on a cluster: the nodes of many have no way to the Hub.
+localrules:
+    make_corpus,
+
+
 rule make_corpus:
     input:
         lambda wildcards: origin_files(STUDY["corpora"][wildcards.corpus]),

@@ -30,8 +30,10 @@ for label, batch in BATCHES.items():
             "../envs/conda.yaml"
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=120 * len(batch),
+            # A packed checkpoint is unpacked.
+            mem_mb=memory(12 if batch[0] in CALIBRATED else 4),
+            runtime=growing(120 * len(batch)),
+            gpu=GPU,
         params:
             python=python_of(batch[0], "evaluation_environment"),
             names=batch,
@@ -73,8 +75,8 @@ rule absorption:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(5),
+        runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         names=ROUNDING,
@@ -108,8 +110,8 @@ rule absorption_calibrated:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(5),
+        runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),

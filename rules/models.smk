@@ -22,8 +22,8 @@ rule make_base:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         settings=lambda wildcards: branch("models", "base"),
         source=source("scripts/make_base.py"),
@@ -31,6 +31,11 @@ rule make_base:
         "Random base model for {wildcards.corpus}"
     shell:
         "python -m scripts.make_base --settings {params.settings} --corpus {input.corpus} --out {output} > {log} 2>&1"
+
+
+# Where Snakemake runs, also on a cluster: the nodes of many have no way to the Hub.
+localrules:
+    link_model,
 
 
 rule link_model:
@@ -79,8 +84,9 @@ rule train:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(3 if GPU else 12),
+        runtime=growing(240),
+        gpu=GPU,
     params:
         settings=lambda wildcards: branch("models", wildcards.model),
         compute=STUDY["compute"],

@@ -1,4 +1,20 @@
-# Tables, figures and the headline. None of these jobs imports torch.
+# Tables, figures and the headline. None of these jobs imports torch. On a cluster they run where Snakemake runs: they take
+# seconds, less than their way through a queue.
+localrules:
+    collect,
+    retained,
+    models_table,
+    absorption_table,
+    recovery,
+    figure_retained,
+    figure_survival,
+    figure_lr,
+    figure_grid,
+    figure_sure,
+    figure_calibration,
+    timings,
+
+
 EVALUATIONS = [
     item
     for quantizer in QUANTIZERS
@@ -236,6 +252,7 @@ for number in TABLES:
             log_of(f"table{number}", f"table{number}"),
         benchmark:
             benchmark_of(f"table{number}", f"table{number}")
+        localrule: True
         conda:
             "../envs/conda.yaml"
         threads: 1

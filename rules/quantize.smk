@@ -21,8 +21,9 @@ for name in CALIBRATED:
                 "../envs/conda.yaml"
             threads: 1
             resources:
-                mem_mb=4000,
-                runtime=240,
+                mem_mb=memory(3 if GPU else 4),
+                runtime=growing(240),
+                gpu=GPU,
             params:
                 python=python_of(name, "environment"),
                 settings=quoted(ROUNDED_HOW[name]),
@@ -38,7 +39,12 @@ for name in CALIBRATED:
 
 
 # Backends that cannot live in the main environment have one of their own, built from its lock, for all studies. It is a
-# virtual environment with conda too, which brings the Python that it is made with.
+# virtual environment with conda too, which brings the Python that it is made with. Made where Snakemake runs, also on a
+# cluster: the nodes of many have no way to the package index.
+localrules:
+    environment,
+
+
 rule environment:
     input:
         build=ROOT / "envs" / "build.sh",

@@ -15,8 +15,9 @@ rule unlearn:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(3 if GPU else 12),
+        runtime=growing(240),
+        gpu=GPU,
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         compute=STUDY["compute"],

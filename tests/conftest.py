@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from copies import Workflow, new_workflow
 
 TINY_TEXT = [
     "Question: Where was Ada Moss born?\nAnswer: Lund\n\n",
@@ -62,3 +63,12 @@ def tiny_llama(tmp_path_factory) -> Path:
 def tied_llama(tmp_path_factory) -> Path:
     """The tiny Llama whose output head is its embedding matrix."""
     return build_tiny_llama(tmp_path_factory.mktemp("models") / "tied", tied=True)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workflow:
+    """The miniature study, run for real once, on two cores of this machine."""
+    workflow = new_workflow(tmp_path_factory.mktemp("mini"))
+    done = workflow.snakemake("--cores", "2")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return workflow

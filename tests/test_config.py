@@ -164,6 +164,8 @@ WRONG = [
     ("methods/npo_klr", None, "methods.npo_klr", ["is empty", "mapping"]),
     ("methods", {}, "methods", ["empty", "at least one"]),
     ("methods", ["npo"], "methods", ["['npo'] (a list)", "mapping"]),
+    ("gpu", "yes please", "gpu", ["'yes please'", "true or false"]),
+    ("gpu", 1, "gpu", ["is 1", "true or false"]),
     ("compute", "float64", "compute", ["'float64'", "float32, bfloat16"]),
     ("corpora/bios/forget", 0, "corpora.bios.forget", ["is 0", "at least 1 and at most 400"]),
     ("corpora/bios/questions", "verbatm", "corpora.bios.questions", ["Did you mean 'verbatim'?"]),
@@ -282,6 +284,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
     full = config.resolve(given)
     assert given == before
     assert full["study"] == "default" and full["seeds"] == [0] and full["compute"] == "float32"
+    assert full["gpu"] is False
     assert full["evaluation"] == EVALUATION | {"quantizers_per_job": 1}
     assert EVALUATION == {"batch_size": 32, "bootstrap_samples": 2000}
     assert full["methods"]["npo_klr"] == {

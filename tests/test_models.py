@@ -23,6 +23,13 @@ def test_weights_and_linear_layers_are_those_of_the_loaded_model(request, folder
     assert sorted(read_model(Path(folder)).linear) == sorted(models.linear_layers(model))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_job_that_needs_a_gpu_does_not_compute_on_the_cpu(tiny_llama, monkeypatch):
+    monkeypatch.setenv("RELAPSE_NEEDS_GPU", "1")
+    with pytest.raises(RelapseError, match="gpu: true, and torch sees no GPU here"):
+        models.load_model(tiny_llama)
+
+
 def test_a_directory_without_weights_is_named(tmp_path):
     with pytest.raises(RelapseError, match=f"{tmp_path} holds no .safetensors weights"):
         models.StoredWeights(tmp_path)

@@ -1,19 +1,9 @@
-"""The miniature study, run for real once."""
+"""Edits of the miniature study."""
 
 from pathlib import Path
 
 import pytest
 import yaml
-from copies import Workflow, new_workflow
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Workflow:
-    """The miniature study, finished on two cores."""
-    workflow = new_workflow(tmp_path_factory.mktemp("mini"))
-    done = workflow.snakemake("--cores", "2")
-    assert done.returncode == 0, done.stderr + done.stdout
-    return workflow
 
 
 @pytest.fixture

@@ -115,6 +115,11 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
         (lambda study, given: study["methods"].update(ga_kr=study["methods"].pop("ga_klr")), ["ga_kr", "Did you mean"]),
         (lambda study, given: study["methods"]["ga_klr"].update(lr="1e-5"), ["methods.ga_klr.lr", "1.0e-5"]),
         pytest.param(
+            lambda study, given: study.update(gpu=True),
+            ["gpu: true, and torch sees no GPU here", "gpu: false"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        pytest.param(
             lambda study, given: study["quantizers"].update(
                 old={"backend": "autogptq", "group_size": 32, "calibration": "retain", "sample_length": 64}
             ),

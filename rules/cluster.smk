@@ -1,0 +1,20 @@
+# What only a run on a SLURM cluster needs; everything else about one is in profiles/slurm.
+from relapse import cluster
+
+
+def on_slurm():
+    return workflow.executor_plugin.name == "slurm"
+
+
+# By now this run holds the lock: jobs of this directory are not another living run's.
+onstart:
+    if on_slurm():
+        try:
+            cluster.check_none_left(Path.cwd())
+        except RelapseError as error:
+            sys.exit(f"error: {error}")
+
+
+onerror:
+    if on_slurm():
+        logger.error(cluster.AFTER_A_FAILURE)
