@@ -82,6 +82,9 @@ lock: .venv/built
 	for name in legacy gptqmodel; do .venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-package torch \
 		envs/$$name.in --output-file envs/$$name.txt || exit 1; done
+	$(MAKE) envs/conda.yaml
+
+envs/conda.yaml: envs/torch.txt envs/requirements.txt
 	printf '%s\n' '# For `snakemake --sdm conda`; made of torch.txt and requirements.txt by make lock.' 'channels: [conda-forge]' \
-		dependencies: '  - python=3.11' '  - pip' '  - pip:' > envs/conda.yaml
-	cat envs/torch.txt envs/requirements.txt | grep -oE '^[a-z0-9][^\\]*[^ \\]' | sed 's/.*/      - "&"/' >> envs/conda.yaml
+		dependencies: '  - python=3.11' '  - pip' '  - pip:' > $@
+	cat $^ | grep -oE '^[a-z0-9][^\\]*[^ \\]' | sed 's/.*/      - "&"/' >> $@

@@ -39,12 +39,7 @@ for name in CALIBRATED:
 
 
 # Backends that cannot live in the main environment have one of their own, built from its lock, for all studies. It is a
-# virtual environment with conda too, which brings the Python that it is made with. Made where Snakemake runs, also on a
-# cluster: the nodes of many have no way to the package index.
-localrules:
-    environment,
-
-
+# virtual environment with conda too, which brings the Python that it is made with.
 rule environment:
     input:
         build=ROOT / "envs" / "build.sh",
