@@ -11,7 +11,9 @@ include: "rules/models.smk"
 include: "rules/unlearn.smk"
 include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
-include: "rules/paper.smk"
+include: "rules/collect.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
 include: "rules/cluster.smk"
 
 
