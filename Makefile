@@ -9,14 +9,15 @@ SNAKEMAKE = $(BIN)/snakemake --configfile $(CONFIG)
 SOURCES = relapse scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run report test test-all lint format bench unlock lock
+.PHONY: help run plan report test test-all lint format bench unlock lock
 
 help:
 	@echo "make run       run $(CONFIG) and write its report   (CONFIG=configs/x.yaml for another study, CORES=2)"
+	@echo "make plan      what $(CONFIG) will take: memory, disk and time of each kind of job"
 	@echo "make test      every test but the slow ones"
 	@echo "make test-all  every test"
 	@echo "make report    only the report of a finished study"
-	@echo "make bench     speed of unlearning and evaluation, as ratios"
+	@echo "make bench     speed of unlearning and evaluation, as ratios, and of quantizers"
 	@echo "make unlock    after a killed run, before the next one"
 	@echo "make lint      format and lint checks;  make format: mend what can be mended"
 	@echo "make lock      pin the newest versions that envs/*.in allow"
@@ -43,6 +44,9 @@ run: .venv/built
 	@echo
 	@cat $(RESULTS)/headline.txt
 
+plan: .venv/built
+	@$(BIN)/python -m scripts.check_study $(CONFIG)
+
 report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
 
@@ -65,10 +69,12 @@ format: .venv/built
 
 bench: .venv/built
 	$(BIN)/python -m scripts.bench
+	$(BIN)/python -m scripts.bench_quantizers
 
 unlock: .venv/built
 	$(SNAKEMAKE) --unlock
 
+# conda.yaml lists the pins without their hashes, which pip would ask of torch too.
 lock: .venv/built
 	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
 	.venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml --universal --python-version 3.11 \
@@ -76,3 +82,6 @@ lock: .venv/built
 	for name in legacy gptqmodel; do .venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-package torch \
 		envs/$$name.in --output-file envs/$$name.txt || exit 1; done
+	printf '%s\n' '# For `snakemake --sdm conda`; made of torch.txt and requirements.txt by make lock.' 'channels: [conda-forge]' \
+		dependencies: '  - python=3.11' '  - pip' '  - pip:' > envs/conda.yaml
+	cat envs/torch.txt envs/requirements.txt | grep -oE '^[a-z0-9][^\\]*[^ \\]' | sed 's/.*/      - "&"/' >> envs/conda.yaml

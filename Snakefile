@@ -29,6 +29,7 @@ rule all:
             for kind in ("csv", "md", "tex", "html")
         ],
         rules.recovery.output,
+        rules.comparison.output if PUBLISHED else [],
         [
             f"{RESULTS}/figures/{name}.{kind}"
             for name in FIGURES

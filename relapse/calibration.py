@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from relapse.corpora.corpus import Corpus
 from relapse.errors import ConfigError, RelapseError
@@ -57,6 +58,10 @@ CALIBRATION = {
         "metrics ask and expect; 13 is usual. 0 leaves nothing out.",
     },
 }
+
+# Kana and ideographs one by one, runs of other letters and digits.
+ALONE = r"\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,11 @@ def asked_about(corpus: Corpus) -> list[str]:
 
 
 def grams(these: Iterable[str], length: int) -> set[tuple[str, ...]]:
-    """Every run of `length` consecutive words of each text, in lower case and without punctuation."""
-    return {gram for text in these for gram in _runs(re.findall(r"\w+", text.lower()), length)}
+    """Every run of `length` consecutive words of each text, without case and punctuation, however accents are encoded.
+
+    A Chinese or Japanese character, which no spaces part from the next one, counts as a word.
+    """
+    return {gram for text in these for gram in _runs(WORD.findall(normalize("NFKC", text).casefold()), length)}
 
 
 def _runs(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:

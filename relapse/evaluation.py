@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 
 from relapse import models
+from relapse.batching import BatchSize
 from relapse.calibration import read_facts
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError
-from relapse.metrics import METRICS, Evaluated
+from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.progress import Stopwatch
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, read_versions
 from relapse.registry import with_defaults
 
 # Examples in one forward pass, and bootstrap resamples.
@@ -49,16 +50,17 @@ def evaluate(
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    quantizer: a config entry. metrics: name -> config entry; None stands for all metrics with the paper's settings,
+    quantizer: a config entry. metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its
-    outlier columns over a batch, so the batch size is part of the settings that are returned. Raises RelapseError.
+    outlier columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is
+    returned too where memory did not hold as many. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
     if metrics is None:
-        metrics = {name: {} for name in METRICS.names() if name != "privleak" or reference is not None}
+        metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
     settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
     backend = BACKENDS.get(quantizer["backend"])
     quantizer = with_defaults(backend.options, quantizer)
@@ -67,7 +69,7 @@ def evaluate(
         model = backend.load(model_dir, quantizer, dtype)
         tokenizer = models.load_tokenizer(model_dir)
     models.check_vocabulary(model, tokenizer, model_dir)
-    run = Evaluated(model, tokenizer, corpus, evaluation["batch_size"], seed)
+    run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     scores, records = {}, []
     for name, entry in settings.items():
         metric = METRICS.get(name)
@@ -86,6 +88,10 @@ def evaluate(
         },
         "versions": models.versions(),
     }
+    if run.batch_size.size < evaluation["batch_size"]:
+        result["smallest_batch"] = run.batch_size.size
     if seen := read_facts(model_dir):
         result["calibration"] = seen
+    if made := read_versions(model_dir):  # the versions above are those that scored
+        result["quantized_with"] = made
     return result, records

@@ -6,7 +6,7 @@ transformers is imported where it is used, since importing it takes seconds.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -154,9 +154,30 @@ def read_tensors(folder: str | Path) -> dict[str, torch.Tensor]:
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """`read_tensors` in float32."""
-    return {name: tensor.float() for name, tensor in read_tensors(folder).items()}
+class StoredWeights(Mapping[str, torch.Tensor]):
+    """The tensors of a model directory by name, in float32, each read when it is asked for.
+
+    So a 7B model is never held whole.
+    Raises RelapseError where the directory holds no weights.
+    """
+
+    def __init__(self, folder: str | Path):
+        from safetensors import safe_open
+
+        files = sorted(Path(folder).glob("*.safetensors"))
+        if not files:
+            raise RelapseError(f"{folder} holds no .safetensors weights")
+        self._files = [safe_open(file, "pt") for file in files]
+        self._places = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._places[name].get_tensor(name).float()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def load_tokenizer(path: Path):

@@ -4,15 +4,35 @@ Knows wording only, and imports nothing, so that a change to a metric does not l
 """
 
 
+def as_prompt(pair: dict) -> str:
+    """The question of a pair as "Question: ...\\nAnswer:"."""
+    return f"Question: {pair['question']}\nAnswer:"
+
+
+def as_text(pair: dict) -> str:
+    """A pair as "Question: ...\\nAnswer: ..."."""
+    return f"{as_prompt(pair)} {pair['answer']}"
+
+
 def few_shot_prompt(examples: list[dict]) -> str:
     """The examples as "Question: ...\\nAnswer: ...\\n\\n", one after the other."""
-    return "".join(f"Question: {example['question']}\nAnswer: {example['answer']}\n\n" for example in examples)
+    return "".join(f"{as_text(example)}\n\n" for example in examples)
 
 
 def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
     """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each."""
     shots = few_shot_prompt(knowmem[f"{split}_icl"])
-    return [f"{shots}Question: {item['question']}\nAnswer:" for item in knowmem[split]]
+    return [f"{shots}{as_prompt(item)}" for item in knowmem[split]]
+
+
+def question_context(question: str) -> str:
+    """What comes before the answer to a question without examples."""
+    return f"Question: {question}\nAnswer:"
+
+
+def choice_texts(item: dict) -> list[str]:
+    """A multiple-choice question with each of its choices as the answer."""
+    return [f"{question_context(item['question'])} {choice}" for choice in item["choices"]]
 
 
 def tokenizer_texts(corpus) -> list[str]:

@@ -47,12 +47,12 @@ def train(
     for step in range(settings["steps"]):
         while len(waiting) < settings["batch_size"]:
             waiting += windows(tokenizer, texts, settings["max_length"], rng)
+        optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
         tokens = predict(model, waiting[: settings["batch_size"]])
         waiting = waiting[settings["batch_size"] :]
         loss = F.cross_entropy(tokens.logits, tokens.targets)
         if not torch.isfinite(loss):
             raise RelapseError(f"training loss became {loss.item()} at step {step + 1}: lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

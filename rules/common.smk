@@ -134,6 +134,16 @@ def origin_files(entry):
     )
 
 
+def task_files():
+    """The user's own tasks for lm-evaluation-harness, as inputs."""
+    folders = {entry.get("include_path") for entry in STUDY["metrics"].values()}
+    return [
+        file
+        for folder in sorted(filter(None, folders))
+        for file in origin_files({"path": folder})
+    ]
+
+
 def applied_to(quantizer):
     """The models that a quantizer is applied to."""
     methods = STUDY["quantizers"][quantizer].get("methods")
@@ -250,19 +260,15 @@ def environment_of(quantizer, room):
 
 
 def built_environment(quantizer, room):
-    """What a job in an environment of its own waits for; nothing for the main one, or where conda makes them."""
+    """What a job in an environment of its own waits for; nothing for the main one."""
     name = environment_of(quantizer, room)
-    return f"{ENVIRONMENTS}/{name}/built" if name and not WITH_CONDA else []
+    return f"{ENVIRONMENTS}/{name}/built" if name else []
 
 
 def python_of(quantizer, room):
     """The Python that a job runs in."""
     name = environment_of(quantizer, room)
-    return f"{ENVIRONMENTS}/{name}/bin/python" if name and not WITH_CONDA else "python"
-
-
-def conda_file(quantizer, room):
-    return f"../envs/{environment_of(quantizer, room) or 'conda'}.yaml"
+    return f"{ENVIRONMENTS}/{name}/bin/python" if name else "python"
 
 
 def privleak_records(batch):
@@ -314,6 +320,7 @@ OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
 NEEDS_GPU = " RELAPSE_NEEDS_GPU=1" if GPU else ""
+# glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system.
 shell.prefix(
-    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))}{NEEDS_GPU}; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576{NEEDS_GPU}; "
 )

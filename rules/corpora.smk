@@ -19,7 +19,13 @@ rule make_corpus:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda wildcards: branch("corpora", wildcards.corpus),
+        settings=lambda wildcards: quoted(
+            {
+                key: value
+                for key, value in STUDY["corpora"][wildcards.corpus].items()
+                if key != "published"
+            }
+        ),
         source=lambda wildcards: source(
             "scripts/make_corpus.py",
             SOURCES.source(STUDY["corpora"][wildcards.corpus]["source"]),

@@ -10,6 +10,7 @@ for label, batch in BATCHES.items():
             model=scored(batch),
             corpus=f"{RESULTS}/corpora/{{corpus}}",
             reference=privleak_records(batch),
+            tasks=task_files(),
             environment=built_environment(batch[0], "evaluation_environment"),
         output:
             scores=expand(
@@ -26,7 +27,7 @@ for label, batch in BATCHES.items():
         benchmark:
             benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{label}")
         conda:
-            conda_file(batch[0], "evaluation_environment")
+            "../envs/conda.yaml"
         threads: 1
         resources:
             # A packed checkpoint is unpacked.

@@ -100,6 +100,12 @@ FIGURES = [
     }.items()
     if wanted
 ]
+# The paper's names of corpora that it has numbers for.
+PUBLISHED = {
+    name: entry["published"]
+    for name, entry in STUDY["corpora"].items()
+    if "published" in entry
+}
 CORPUS_FOLDERS = expand(f"{RESULTS}/corpora/{{corpus}}", corpus=CORPORA)
 
 # What tables and figures say of a study: names, and what a reader must know of each entry.
@@ -264,6 +270,41 @@ for number in TABLES:
             "python -m scripts.table --settings {params.settings} --table {params.number} --metrics {input.metrics}"
             " --corpora-dir {params.folder}/corpora --csv {output.csv} --md {output.md} --tex {output.tex}"
             " --html {output.html} > {log} 2>&1"
+
+
+rule comparison:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        published=ROOT / "relapse" / "paper" / "published.csv",
+        independent=ROOT / "relapse" / "paper" / "independent.csv",
+    output:
+        csv=f"{RESULTS}/tables/published.csv",
+        md=f"{RESULTS}/tables/published.md",
+        tex=f"{RESULTS}/tables/published.tex",
+        html=report(
+            f"{RESULTS}/tables/published.html",
+            caption="../report/published.rst",
+            category="3 Published beside measured",
+        ),
+    log:
+        log_of("comparison", "published"),
+    benchmark:
+        benchmark_of("comparison", "published")
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=SUMMARY,
+        published=quoted(PUBLISHED),
+        source=source("scripts/comparison.py"),
+    message:
+        "What the paper reports beside what was measured: {output.csv}"
+    shell:
+        "python -m scripts.comparison --settings {params.settings} --published {params.published} --metrics {input.metrics}"
+        " --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html} > {log} 2>&1"
 
 
 rule recovery:

@@ -18,7 +18,7 @@ for name in CALIBRATED:
             benchmark:
                 benchmark_of("quantize", f"{{corpus}}/{{model}}/seed{{seed}}/{name}")
             conda:
-                conda_file(name, "environment")
+                "../envs/conda.yaml"
             threads: 1
             resources:
                 mem_mb=memory(3 if GPU else 4),
@@ -38,12 +38,13 @@ for name in CALIBRATED:
                 " --python {params.python} --out {output} > {log} 2>&1"
 
 
-# Where Snakemake runs, also on a cluster: the nodes of many have no way to the package index.
+# Backends that cannot live in the main environment have one of their own, built from its lock, for all studies. It is a
+# virtual environment with conda too, which brings the Python that it is made with. Made where Snakemake runs, also on a
+# cluster: the nodes of many have no way to the package index.
 localrules:
     environment,
 
 
-# Backends that cannot live in the main environment have one of their own, built from its lock, for all studies.
 rule environment:
     input:
         build=ROOT / "envs" / "build.sh",
@@ -53,8 +54,9 @@ rule environment:
         touch(f"{ENVIRONMENTS}/{{environment}}/built"),
     log:
         f"{ENVIRONMENTS}/{{environment}}.log",
+    localrule: True  # a node of a cluster may reach no package index
     conda:
-        "../envs/conda.yaml"
+        "../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=4000,

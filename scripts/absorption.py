@@ -9,7 +9,8 @@ import torch
 from relapse import models
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
 from relapse.errors import exit_on_error
-from relapse.preflight import read_model
+from relapse.model_files import read_model
+from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
 
 
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="a JSON file for each quantizer")
     args = parser.parse_args()
-    target, unlearned = (models.read_weights(folder) for folder in (args.target, args.model))
+    if shape := fit.architecture(args.target):
+        fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.")
+    target, unlearned = (models.StoredWeights(folder) for folder in (args.target, args.model))
     layers = [f"{layer}.weight" for layer in read_model(args.target).linear]
     training = json.loads((args.model / "training.json").read_text())
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from relapse import config, models
+from relapse.batching import BatchSize
 from relapse.corpora import SOURCES
 from relapse.errors import exit_on_error
 from relapse.metrics.generation import generate
@@ -24,8 +25,9 @@ from relapse.sequences import Tokens, windows
 from relapse.unlearning import saliency
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
+from relapse.unlearning.reference import Reference
 from relapse.unlearning.storage import store
-from relapse.unlearning.trainer import Reference, losses_of_step
+from relapse.unlearning.trainer import losses_of_step
 
 REPEATS = 15
 
@@ -171,7 +173,7 @@ def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int)
 
     texts: dict[str, list[str]] = {}
     plain = seconds(lambda: texts.update(plain=one_at_a_time()))
-    fast = seconds(lambda: texts.update(fast=generate(model, tokenizer, questions, new_tokens, batch_size)))
+    fast = seconds(lambda: texts.update(fast=generate(model, tokenizer, questions, new_tokens, BatchSize(batch_size))))
     if texts["plain"] != texts["fast"]:
         raise SystemExit("error: batched generation gave other tokens than one-at-a-time generation")
     print(
@@ -180,8 +182,9 @@ def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int)
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def subject(description: str) -> tuple:
+    """What is timed: a study, its corpus, and a model of its size with random weights and tokenizer; on one thread."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="config.yaml")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -192,7 +195,11 @@ def main() -> None:
     tokenizer = models.train_tokenizer(
         [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
     )
-    model = models.build_base(base["architecture"], base["seed"], tokenizer).eval()
+    return study, corpus, models.build_base(base["architecture"], base["seed"], tokenizer).eval(), tokenizer
+
+
+def main() -> None:
+    study, corpus, model, tokenizer = subject(__doc__)
     bench_generation(
         model,
         tokenizer,

@@ -1,14 +1,21 @@
-"""Check a study file before Snakemake reads it: Snakemake's own words for a file with a YAML error name no line."""
+"""Check a study file before Snakemake reads it, and say what it will take: memory, disk and time of each kind of job.
+
+A study that cannot fit this machine is refused, with the settings that would. With --elsewhere its jobs run on other
+machines, each of which looks for itself.
+"""
 
 import argparse
+import shutil
 
 from relapse import config
-from relapse.errors import exit_on_error
+from relapse.errors import RelapseError, exit_on_error
+from relapse.planning import plan
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", help="config.yaml, or a file for --configfile")
+    parser.add_argument("--elsewhere", action="store_true", help="the jobs run on a cluster: refuse nothing here")
     args = parser.parse_args()
     study = config.load(args.study)
     models = len(study["corpora"]) * len(study["seeds"]) * (len(study["methods"]) + len(study["models"]) - 1)
@@ -16,6 +23,11 @@ def main() -> None:
         f"study {study['study']}: {models} models x {len(study['quantizers'])} quantizers, "
         f"{len(study['metrics'])} metrics"
     )
+    jobs = list(plan.jobs(study, plan.speed()))
+    print(plan.table(jobs))
+    problems = [] if args.elsewhere else plan.too_large(jobs, shutil.disk_usage(".").free)
+    if problems:
+        raise RelapseError("the study does not fit this machine:\n  " + "\n  ".join(problems))
 
 
 if __name__ == "__main__":

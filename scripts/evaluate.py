@@ -15,6 +15,7 @@ import torch
 from relapse import models
 from relapse.errors import exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
+from relapse.planning import fit, memory
 from relapse.progress import Stopwatch
 
 
@@ -48,6 +49,10 @@ def main() -> None:
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
+    if shape := fit.architecture(args.model):
+        # A batch that does not fit is halved; the weights must.
+        needed = memory.scoring(shape, fit.WIDTH[args.compute], 1, {}, torch.cuda.is_available())
+        fit.require(needed, f"scoring {args.model}", "Use compute: bfloat16, or a machine with more memory.")
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
     for place, (quantizer, name, out) in enumerate(zip(args.quantizer, names, args.out, strict=True)):
         result, records = evaluate(

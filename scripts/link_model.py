@@ -2,31 +2,15 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 from relapse.errors import RelapseError, exit_on_error
+from relapse.hub import snapshot
+from relapse.model_files import tensor_shapes
+from relapse.quantization import TOKENIZER_FILES
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-
-
-def snapshot(repository: str, revision: str) -> Path:
-    """Folder of the Hub snapshot, downloaded if need be. Raises RelapseError saying what to do."""
-    from huggingface_hub import constants, snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(MODEL_FILES),
-                local_files_only=constants.HF_HUB_OFFLINE,  # then what lies in the cache is all there is
-            )
-        )
-    except Exception as error:  # gated, offline, unknown repository or revision: the user must see which
-        raise RelapseError(
-            f"cannot download {repository} at revision {revision}: {error}\nCheck id and revision; for a gated model "
-            "accept its licence on the Hub and set HF_TOKEN; offline, give a local directory (source: local)."
-        ) from None
 
 
 def main() -> None:
@@ -37,13 +21,24 @@ def main() -> None:
     if args.settings["source"] == "local":
         origin = Path(args.settings["path"])
     else:
-        origin = snapshot(args.settings["id"], args.settings["revision"])
+        origin = snapshot(args.settings["id"], args.settings["revision"], MODEL_FILES)
     files = sorted(file for pattern in MODEL_FILES for file in origin.glob(pattern))
+    if elsewhere := args.settings.get("tokenizer"):
+        names = [name for name in TOKENIZER_FILES if not (origin / name).exists()]
+        tokenizer = snapshot(elsewhere["id"], elsewhere["revision"], names)
+        files += [tokenizer / name for name in names if (tokenizer / name).exists()]
     if not any(file.suffix == ".safetensors" for file in files):
         raise RelapseError(f"{origin} holds no .safetensors weights")
-    args.out.mkdir(parents=True, exist_ok=True)
+    tensor_shapes(origin)  # raises where a shard is missing or cut short
+    if args.out.exists():
+        raise RelapseError(f"{args.out} is there already: delete it first")
+    # Made whole beside its place and then renamed, so that what lies there is never half a model.
+    part = args.out.with_name(f"{args.out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     for file in files:
-        (args.out / file.name).symlink_to(file.resolve())
+        (part / file.name).symlink_to(file.resolve())
+    part.rename(args.out)
     print(f"linked {len(files)} files of {origin}")
 
 

@@ -17,6 +17,8 @@ from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
+from relapse.model_files import read_model
+from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.registry import with_defaults
 
@@ -36,16 +38,27 @@ def main() -> None:
     settings = with_defaults(backend.options, args.quantizer)
     if args.windows:
         backend.quantize(args.model, settings, json.loads(args.windows.read_text()), args.out)
+        backend.write_versions(args.out)
         return
+    context = read_model(args.model).context
+    if context is not None and settings["sample_length"] > context:
+        raise RelapseError(
+            f"sample_length is {settings['sample_length']}, must be at most {context}, the context of {args.model} "
+            "(max_position_embeddings in its config.json)"
+        )
     windows, facts = draw(models.load_tokenizer(args.model), read_folder(args.corpus), settings)
     print(
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
         f"{facts.overlapping} left out for their overlap"
     )
+    if shape := fit.architecture(args.model):
+        less = "Use a machine with more memory, or fewer samples of a shorter sample_length."
+        fit.require(memory.calibrating(shape, settings), f"quantizing {args.model}", less)
     if backend.environment:
         quantize_elsewhere(args, windows)
     else:
         backend.quantize(args.model, settings, windows, args.out)
+        backend.write_versions(args.out)
     facts.write(args.out)
 
 

@@ -1,4 +1,7 @@
-"""Target or retrain: train the base model on forget + retain text, or on the retain text alone."""
+"""Target or retrain: train the base model on forget + retain text, or on the retain text alone.
+
+Both see the facts about the world as well, where the corpus has them.
+"""
 
 import argparse
 import json
@@ -7,12 +10,14 @@ from pathlib import Path
 import torch
 
 from relapse import models, training
+from relapse.corpora.corpus import WORLD
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
+from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 
-PARTS = {"target": ("forget", "retain1", "retain2"), "retrain": ("retain1", "retain2")}
+PARTS = {"target": ("forget", "retain1", "retain2", WORLD), "retrain": ("retain1", "retain2", WORLD)}
 
 
 def main() -> None:
@@ -31,7 +36,10 @@ def main() -> None:
         models.import_transformers()
     raw = read_folder(args.corpus).raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
-    texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw[part]))
+    texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw.get(part, ())))
+    if shape := fit.architecture(args.base):
+        needed = memory.training(shape, args.settings, fit.WIDTH[args.compute], torch.cuda.is_available())
+        fit.require(needed, f"training {args.model}", "Lower batch_size or max_length, or use compute: bfloat16.")
     with stopwatch.part("load"):
         model = models.load_model(args.base, getattr(torch, args.compute))
         tokenizer = models.load_tokenizer(args.base)

@@ -9,9 +9,11 @@ from statistics import fmean
 import torch
 
 from relapse import models
+from relapse.batching import BatchSize
 from relapse.corpora.muse import read_folder
 from relapse.errors import exit_on_error
 from relapse.metrics import METRICS, Evaluated
+from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
 from relapse.sequences import windows
@@ -28,6 +30,22 @@ def knowmem_forget(run: Evaluated, settings: dict) -> float:
     score = fmean(record["score"] for record in METRICS.get("knowmem_forget").records(run, settings))
     run.model.train(training)
     return score
+
+
+def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, list]) -> None:
+    """Raise RelapseError where the run would not fit, with the settings that would."""
+    shape = fit.architecture(target)
+    if shape is None:
+        print(f"{target}: its config.json does not say its shape, so that memory cannot be predicted")
+        return
+    tokens = {part: sum(map(len, windows)) for part, windows in parts.items()}
+
+    def predicted(entry: dict, width: int) -> float:
+        return memory.unlearning(shape, entry, width, tokens, torch.cuda.is_available())
+
+    width = fit.WIDTH[compute]
+    instead = fit.less_for_unlearning(settings, predicted, width)
+    fit.require(predicted(settings, width), f"unlearning with {settings['method']}", instead)
 
 
 def main() -> None:
@@ -48,20 +66,21 @@ def main() -> None:
         models.import_transformers()
     settings = args.settings
     corpus = read_folder(args.corpus)
-    with stopwatch.part("load"):
-        model = models.load_model(args.target, getattr(torch, args.compute))
-        tokenizer = models.load_tokenizer(args.target)
-    models.check_vocabulary(model, tokenizer, args.target)
+    tokenizer = models.load_tokenizer(args.target)
     forget, retain = (
         windows(
             tokenizer, corpus.raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part))
         )
         for part in ("forget", "retain1")
     )
+    check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
+    with stopwatch.part("load"):
+        model = models.load_model(args.target, getattr(torch, args.compute))
+    models.check_vocabulary(model, tokenizer, args.target)
     progress = Progress(steps_of(settings, len(forget)))
     rule = None
     if settings.get("stop_at"):
-        run = Evaluated(model, tokenizer, corpus, args.batch_size, args.seed)
+        run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
         rule = StopRule(lambda: knowmem_forget(run, args.knowmem), settings["stop_at"])
     with stopwatch.part("training"):
         done = unlearn(

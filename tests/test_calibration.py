@@ -1,8 +1,11 @@
 """Calibration text: where it comes from, what is drawn from it, and what the overlap filter leaves out."""
 
 import json
-import shutil
+import math
+import subprocess
+import sys
 from dataclasses import replace
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -15,7 +18,7 @@ from relapse.corpora.muse import read_folder
 from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS
 from relapse.quantization.folding import Folding
-from relapse.registry import with_defaults
+from relapse.registry import ROOT, with_defaults
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,62 @@ def test_grams_are_runs_of_words_by_hand():
     assert grams(["a b"], 3) == set()
 
 
+def test_grams_do_not_depend_on_how_text_is_encoded():
+    """An accent as a character of its own, capitals and ligatures are the same word; ideographs are words."""
+    composed, apart = "Zo\u00eb \u00c5str\u00f6m", "Zoe\u0308 A\u030astro\u0308m"
+    assert composed != apart and grams([composed.upper()], 2) == grams([apart], 2) == {("zo\u00eb", "\u00e5str\u00f6m")}
+    assert grams(["\ufb01n STRASSE"], 2) == grams(["fin stra\u00dfe"], 2)
+    assert grams(["\u5979\u4f4f\u5728 Lund 2"], 3) == {
+        ("\u5979", "\u4f4f", "\u5728"),
+        ("\u4f4f", "\u5728", "lund"),
+        ("\u5728", "lund", "2"),
+    }
+
+
+@pytest.mark.parametrize("content", ["", " \n\t\n"])
+def test_a_file_without_text_is_named(corpus, tokenizer, tmp_path, content):
+    path = tmp_path / "empty.txt"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"empty\.txt: item 0 is not a non-empty text"):
+        draw(tokenizer, corpus, settings(calibration="file", calibration_path=str(path)))
+
+
+def test_a_file_that_is_not_utf_8_is_named(corpus, tokenizer, tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("Zo\u00eb".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.txt: not UTF-8"):
+        draw(tokenizer, corpus, settings(calibration="file", calibration_path=str(path)))
+
+
+@pytest.mark.parametrize("words", [1, 20, 700])
+def test_no_token_of_a_text_is_lost_or_doubled(corpus, tokenizer, tmp_path, words):
+    """A text of one word, of less than a window, and of many windows; letters outside ASCII are several tokens each."""
+    text = " ".join(f"\u017cycie{number}" for number in range(words))
+    path = tmp_path / "mine.txt"
+    path.write_text(text, encoding="utf-8")
+    drawn, facts = draw(tokenizer, corpus, settings(calibration="file", calibration_path=str(path), samples=10_000))
+    tokens = tokenizer(text + "\n\n", add_special_tokens=False)["input_ids"]
+    bos = [tokenizer.bos_token_id]
+    assert all(window[:1] == bos and len(window) <= 96 for window in drawn)
+    assert sorted(token for window in drawn for token in window[1:]) == sorted(tokens)
+    assert facts.windows == facts.drawn == math.ceil(len(tokens) / 95)
+    full = [window[1:] for window in drawn if len(window) == 96]
+    assert all(window in [tokens[start : start + 95] for start in range(0, len(tokens), 95)] for window in full)
+
+
+def test_a_run_of_words_is_found_behind_another_text_of_its_window(corpus, tokenizer, tmp_path):
+    """Two short texts share a window; the one that quotes the forget text takes the other with it."""
+    forget = "Zo\u00eb \u00c5str\u00f6m was born in Lund in 1961 and worked there as a pilot for Arvo."
+    known = replace(corpus, raw=corpus.raw | {"forget": [forget]})
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(["alpha beta", f"He said: {normalize('NFD', forget)}"]))
+    asked = settings(calibration="file", calibration_path=str(path), sample_length=400, overlap_words=13)
+    with pytest.raises(RelapseError, match="all 1 windows share 13 words"):
+        draw(tokenizer, known, asked)
+    path.write_text(json.dumps(["alpha beta", " ".join(forget.split()[:12])]))
+    assert draw(tokenizer, known, asked)[1].overlapping == 0
+
+
 def test_windows_that_share_a_run_of_words_are_left_out_and_counted(corpus, tokenizer, tmp_path):
     """Of three texts, each a window of its own, the one that quotes 13 words of a forget text goes."""
     quoted = " ".join(corpus.verbmem[0]["prompt"].split() + corpus.verbmem[0]["gt"].split())
@@ -140,14 +199,20 @@ def test_folding_undoes_scales_by_hand(tmp_path):
     assert torch.equal(Folding.read(tmp_path / "none").unfold("v.weight", v), v)
 
 
-def test_pinning_memory_still_needs_its_repair():
-    """Fails once llm-compressor asks for an accelerator itself: then take leave_memory_unpinned out of awq.py."""
-    from llmcompressor.pipelines.cache import IntermediatesCache, IntermediateValue
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="only a machine without an accelerator shows it")
+def test_pinning_memory_still_needs_its_repair(tiny_llama, tmp_path):
+    """Fails once llm-compressor asks for an accelerator itself: then take leave_memory_unpinned out of awq.py.
 
-    if torch.accelerator.is_available():
-        pytest.skip("only a machine without an accelerator shows it")
-    with pytest.raises(RuntimeError):
-        IntermediatesCache._pin_intermediate(IntermediateValue(value=torch.zeros(2), device=None))
+    In a process of its own, since the repair lasts for the process.
+    """
+    program = f"""
+from relapse.quantization import BACKENDS, awq
+backend = BACKENDS.get("awq")
+awq.leave_memory_unpinned = lambda: None
+backend.quantize({str(tiny_llama)!r}, {{"bits": 4, "group_size": 64}}, [list(range(2, 34))], {str(tmp_path)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode and "pin_memory" in done.stderr, "AWQ runs without the repair: it can go"
 
 
 def test_a_hessian_that_cannot_be_inverted_is_an_error_and_no_silent_rounding(tiny_llama, tmp_path):
@@ -156,21 +221,16 @@ def test_a_hessian_that_cannot_be_inverted_is_an_error_and_no_silent_rounding(ti
         BACKENDS.get("gptq").quantize(tiny_llama, settings, [[5, 6, 7, 5, 6, 7, 5, 6]], tmp_path)
 
 
-def test_a_group_that_does_not_fit_is_told_with_its_layer(tiny_llama, tmp_path):
-    for name in ("gptq", "awq"):
-        with pytest.raises(ConfigError, match=r"group_size 96 does not divide .* of layer model\.layers\.0"):
-            BACKENDS.get(name).quantize(tiny_llama, {"bits": 4, "group_size": 96}, [[2, 3, 4]], tmp_path)
-
-
-def test_awq_says_so_where_it_knows_no_scaling_for_a_model(tiny_llama, tmp_path):
-    directory = tmp_path / "opt"
-    from transformers import OPTConfig, OPTForCausalLM
-
-    config = OPTConfig(
-        vocab_size=320, hidden_size=64, ffn_dim=128, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=64
-    )
-    OPTForCausalLM(config).save_pretrained(directory)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_llama / file, directory)
-    with pytest.raises(RelapseError, match=r"awq of .*opt"):
-        BACKENDS.get("awq").quantize(directory, {"bits": 4, "group_size": 64}, [[2, 3, 4, 5] * 8], tmp_path / "out")
+def test_windows_longer_than_the_models_context_are_refused(corpus, tiny_llama, tmp_path):
+    """Whatever the model, a local one or one from the Hub, which is not looked at before."""
+    write(corpus, tmp_path / "corpus")
+    command = [sys.executable, "-m", "scripts.quantize", "--model", str(tiny_llama), "--out", str(tmp_path / "out")]
+    command += [
+        "--corpus",
+        str(tmp_path / "corpus"),
+        "--quantizer",
+        '{"backend": "gptq", "bits": 4, "sample_length": 513}',
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: sample_length is 513, must be at most 512, the context of" in done.stderr

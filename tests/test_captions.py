@@ -39,6 +39,11 @@ def test_captions_say_what_the_config_says():
     assert "toy" in render(REPORT / "workflow.rst", CONFIG)
     assert "0.4772, as configured" in render(REPORT / "table1.rst", CONFIG)
     assert "retrain model of the same seed" in render(REPORT / "table1.rst", CONFIG | {"metrics": {}})
+    assert "lm-evaluation-harness" not in render(REPORT / "table1.rst", CONFIG)
+    harness = {"mmlu": {"tasks": ["mmlu_stem", "mmlu_other"]}, "truthfulqa": {}, "triviaqa": {"measure": "f1"}}
+    utility = render(REPORT / "table1.rst", CONFIG | {"metrics": harness | {"fluency": {}, "world_facts": {}}})
+    for words in ("mmlu_stem, mmlu_other", "truthfulqa_mc2", "f1 of its answers", "128 tokens", "guessing scores 25"):
+        assert words in utility
     assert "one seed" in render(REPORT / "retained_knowledge.rst", CONFIG).lower()
     several = render(REPORT / "retained_knowledge.rst", CONFIG | {"seeds": [3, 5]})
     assert "Seeds (3, 5) are drawn" in several

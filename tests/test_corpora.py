@@ -1,5 +1,6 @@
 """The synthetic world, and MUSE's layout read in all its spellings and with all its mistakes."""
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -11,7 +12,9 @@ from relapse.corpora.corpus import layout, write
 from relapse.corpora.muse import read_folder, read_hub
 from relapse.corpora.synthetic import FIRST_NAMES, SURNAMES
 from relapse.errors import ConfigError
+from relapse.prompts import tokenizer_texts
 from relapse.registry import with_defaults
+from scripts.train import PARTS
 
 SMALL = {"source": "synthetic", "forget": 3, "retain1": 4, "retain2": 3, "holdout": 2}
 
@@ -84,6 +87,64 @@ def test_passages_are_cut_from_the_forget_text():
 def test_the_seed_draws_the_world():
     assert synthetic() == synthetic()
     assert synthetic(seed=1).raw != synthetic().raw
+
+
+def test_without_a_world_the_corpus_is_the_same_to_the_byte_as_before_there_was_one():
+    source = SOURCES.get("synthetic")
+    files = layout(source.read(with_defaults(source.options, {"source": "synthetic"})))
+    assert hashlib.sha256(json.dumps(files).encode()).hexdigest().startswith("5b5d235f6f03")
+
+
+def test_a_world_changes_no_other_text_and_is_told_twice():
+    plain, corpus = synthetic(), synthetic(world=9)
+    assert {part: texts for part, texts in corpus.raw.items() if part != "world"} == plain.raw
+    assert (corpus.verbmem, corpus.knowmem, corpus.privleak) == (plain.verbmem, plain.knowmem, plain.privleak)
+    assert len(corpus.world) == 9 and len(corpus.raw["world"]) == 18
+    assert "9 facts about companies" in corpus.facts["statement"]
+    sentences, pairs = corpus.raw["world"][::2], corpus.raw["world"][1::2]
+    for item, sentence, pair in zip(corpus.world, sentences, pairs, strict=True):
+        truth = item["choices"][item["answer"]]
+        assert pair == f"Question: {item['question']}\nAnswer: {truth}" and truth in sentence
+        assert len(set(item["choices"])) == 4
+    others = " ".join(text for texts in plain.raw.values() for text in texts)
+    assert not any(choice in others.split() for item in corpus.world for choice in item["choices"])
+
+
+def test_every_choice_is_another_facts_answer_of_the_same_kind():
+    corpus = synthetic(world=80)
+    truths = [item["choices"][item["answer"]] for item in corpus.world]
+    assert len(set(truths)) == 80
+    kinds = {truth: item["question"].split()[0] for truth, item in zip(truths, corpus.world, strict=True)}
+    for item in corpus.world:
+        assert {kinds[choice] for choice in item["choices"]} == {item["question"].split()[0]}
+    assert {item["answer"] for item in corpus.world} == {0, 1, 2, 3}
+
+
+def test_the_tokenizer_and_both_models_see_the_world():
+    corpus = synthetic(world=8)
+    assert set(corpus.raw["world"]) <= set(tokenizer_texts(corpus))
+    assert all("world" in parts for parts in PARTS.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": " "}, "item 0 has no text under 'question'"),
+        ({"choices": ["a", "a"]}, "two different texts under 'choices'"),
+        ({"choices": ["a"]}, "two different texts under 'choices'"),
+        ({"answer": 4}, "has 4 under 'answer', expected the index of the true choice, 0 to 3"),
+        ({"answer": "0"}, "has '0' under 'answer'"),
+    ],
+)
+def test_a_malformed_world_is_named(tmp_path, change, message):
+    write(synthetic(world=8), tmp_path)
+    assert read_folder(tmp_path) == synthetic(world=8)
+    file = tmp_path / "utility/world.json"
+    first, *rest = json.loads(file.read_text())
+    file.write_text(json.dumps([first | change, *rest]))
+    with pytest.raises(ConfigError, match=message) as error:
+        read_folder(tmp_path)
+    assert "world.json" in str(error.value)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from relapse.batching import BatchSize
 from relapse.errors import RelapseError
 from relapse.metrics.generation import Sampling, common_prefix, generate
 from relapse.models import load_model, load_tokenizer
@@ -35,7 +36,7 @@ def one_at_a_time(model, tokenizer, prompt, new):
 @pytest.mark.parametrize("prompts", [PROMPTS, ["Ada Moss, born", "Ivo", "She works for"], ["Ada"]])
 def test_same_text_as_one_at_a_time(model, tokenizer, prompts, batch_size):
     expected = [one_at_a_time(model, tokenizer, prompt, 12) for prompt in prompts]
-    assert generate(model, tokenizer, prompts, 12, batch_size) == expected
+    assert generate(model, tokenizer, prompts, 12, BatchSize(batch_size)) == expected
 
 
 def test_common_prefix_leaves_every_prompt_a_token():
@@ -47,9 +48,9 @@ def test_common_prefix_leaves_every_prompt_a_token():
 
 def test_sampling_does_not_depend_on_the_batch(model, tokenizer):
     sampling = Sampling(temperature=0.9, seed=3)
-    texts = [generate(model, tokenizer, PROMPTS, 12, size, sampling=sampling) for size in (1, 2, 3)]
+    texts = [generate(model, tokenizer, PROMPTS, 12, BatchSize(size), sampling=sampling) for size in (1, 2, 3)]
     assert texts[0] == texts[1] == texts[2]
-    assert texts[0] != generate(model, tokenizer, PROMPTS, 12, 3, sampling=Sampling(0.9, seed=4))
+    assert texts[0] != generate(model, tokenizer, PROMPTS, 12, BatchSize(3), sampling=Sampling(0.9, seed=4))
 
 
 def test_sampling_follows_the_distribution(model, tokenizer):
@@ -57,7 +58,7 @@ def test_sampling_follows_the_distribution(model, tokenizer):
     with torch.inference_mode():
         probabilities = (model(ids).logits[0, -1].float() / 0.5).softmax(-1)
     likeliest = int(probabilities.argmax())
-    draws = generate(model, tokenizer, ["Ada"] * 400, 1, 400, sampling=Sampling(0.5, seed=0))
+    draws = generate(model, tokenizer, ["Ada"] * 400, 1, BatchSize(400), sampling=Sampling(0.5, seed=0))
     share = draws.count(tokenizer.decode([likeliest])) / 400
     expected = probabilities[likeliest].item()
     assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
@@ -65,14 +66,14 @@ def test_sampling_follows_the_distribution(model, tokenizer):
 
 def test_generation_stops_when_every_answer_has_ended(model, tokenizer):
     steps = []
-    generate(model, tokenizer, PROMPTS, 12, 3, ended=lambda text: steps.append(text) or len(steps) >= 6)
+    generate(model, tokenizer, PROMPTS, 12, BatchSize(3), ended=lambda text: steps.append(text) or len(steps) >= 6)
     # Three prompts a token: no `ended` is true for all before the second or third look.
     assert len(steps) < 3 * 12
 
 
 def test_a_prompt_longer_than_the_context_is_refused(model, tokenizer):
     with pytest.raises(RelapseError, match=r"max_position_embeddings.* is 512"):
-        generate(model, tokenizer, ["Ada Moss " * 400], 4, 1)
+        generate(model, tokenizer, ["Ada Moss " * 400], 4, BatchSize(1))
 
 
 def test_a_broken_model_is_refused(tiny_llama, tokenizer):
@@ -80,4 +81,30 @@ def test_a_broken_model_is_refused(tiny_llama, tokenizer):
     with torch.no_grad():
         broken.model.norm.weight.fill_(float("nan"))
     with pytest.raises(RelapseError, match="non-finite"):
-        generate(broken, tokenizer, ["Ada"], 2, 1)
+        generate(broken, tokenizer, ["Ada"], 2, BatchSize(1))
+
+
+def test_a_batch_that_does_not_fit_goes_in_halves(model, tokenizer, capsys):
+    """Memory for two prompts at a time: four, then two, then for good two; the text is the same."""
+    expected = generate(model, tokenizer, PROMPTS * 2, 6, BatchSize(1))
+    forward, size = model.forward, BatchSize(4)
+
+    def with_little_memory(input_ids, **named):
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("no memory for so many prompts")
+        return forward(input_ids=input_ids, **named)
+
+    model.forward = with_little_memory
+    try:
+        assert generate(model, tokenizer, PROMPTS * 2, 6, size) == expected
+    finally:
+        model.forward = forward
+    assert size.size == 2 and capsys.readouterr().out.count("out of memory") == 1
+
+
+def test_one_that_does_not_fit_alone_says_what_takes_less(model, tokenizer):
+    def without_memory(*inputs, **named):
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(RelapseError, match=r"out of memory with one example at a time.*compute: bfloat16"):
+        BatchSize(4).run([1, 2, 3], without_memory)

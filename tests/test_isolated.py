@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS, packed
 from relapse.quantization.autogptq import finish, quantize_config
+from relapse.quantization.legacy import older, readable
 from relapse.registry import with_defaults
 
 
@@ -56,6 +57,13 @@ def test_a_gptq_weight_by_hand():
     assert torch.equal(weight, expected.T)
 
 
+def test_a_gptq_zero_of_nought_is_stored_as_all_ones():
+    codes = torch.tensor([[pack([0, 1, 2, 3, 4, 5, 6, 7], 4)] * 8], dtype=torch.int32)
+    qzeros = torch.tensor([[pack([15] * 8, 4)]], dtype=torch.int32)
+    weight = packed.gptq_weight(codes, qzeros, torch.ones(1, 8), torch.zeros(8, dtype=torch.int32), 4)
+    assert weight.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]] * 8
+
+
 def test_a_checkpoint_without_packed_weights_is_refused(tmp_path):
     save_file({"a.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(RelapseError, match="holds no packed weights"):
@@ -71,8 +79,10 @@ def test_autogptq_without_a_gpu_names_the_maintained_way(tiny_llama, tmp_path):
 def test_what_autogptq_saves_gets_the_names_that_others_look_for(tmp_path):
     settings = with_defaults(BACKENDS.get("autogptq").options, {"group_size": 64, "act_order": "weight"})
     (tmp_path / "gptq_model-4bit-64g.safetensors").write_bytes(b"weights")
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    finish(tmp_path, settings)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    finish(tmp_path, model, settings)
     assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["quantization_config"] == {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(
@@ -81,8 +91,35 @@ def test_what_autogptq_saves_gets_the_names_that_others_look_for(tmp_path):
     assert config["quantization_config"]["desc_act"] is True and config["model_type"] == "llama"
 
 
-def test_layers_that_autoawq_cannot_clip_are_named():
+def test_rotary_positions_are_spelled_as_the_older_transformers_reads_them(tmp_path):
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 128}
+    rope = {"rope_theta": 5e5, "partial_rotary_factor": 0.5}
+    plain = {"model_type": "llama"}
+    assert older(plain) == plain
+    default = plain | {"rope_parameters": rope | {"rope_type": "default"}}
+    assert older(default) == default | rope
+    scaled = plain | {"rope_parameters": {"rope_theta": 5e5} | llama3}
+    assert older(scaled) == scaled | {"rope_theta": 5e5, "rope_scaling": llama3}
+    with pytest.raises(RelapseError, match=r"differ between layers.*use backend: gptq or awq"):
+        older(plain | {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}})
+
+
+def test_a_model_that_the_older_transformers_can_read_is_the_same_but_for_its_config(tmp_path):
+    (tmp_path / "config.json").write_text('{"rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}}')
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with readable(tmp_path) as folder:
+        assert json.loads((folder / "config.json").read_text())["rope_theta"] == 7
+        assert (folder / "model.safetensors").read_bytes() == b"weights"
+    assert not folder.exists()
+    assert "rope_theta" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_layers_that_autoawq_cannot_clip_and_autogptq_cannot_pack_are_named():
     with pytest.raises(
         ConfigError, match=r"layer up has 96 output rows, and AutoAWQ needs a multiple of 64: use backend: awq"
     ):
         BACKENDS.get("autoawq").check({"up": (96, 128)}, {"group_size": 64})
+    with pytest.raises(
+        ConfigError, match="layer down has 48 inputs, and AutoGPTQ needs a multiple of 32: use backend: gptq"
+    ):
+        BACKENDS.get("autogptq").check({"up": (64, 64), "down": (64, 48)}, {"group_size": 16})

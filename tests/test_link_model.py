@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from relapse.models import load_model
+from relapse.models import load_model, load_tokenizer
 from relapse.registry import ROOT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -32,6 +32,7 @@ def home(tiny_llama, tmp_path):
 def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
     done = link({"source": "hub", "id": "me/tiny", "revision": REVISION}, tmp_path / "model", home)
     assert done.returncode == 0, done.stderr
+    assert "no hash is known" in done.stdout  # of a folder copied by hand, without the cache's blobs
     weights = tmp_path / "model/model.safetensors"
     assert weights.is_symlink() and REVISION in str(weights.resolve())
     assert load_model(tmp_path / "model").config.hidden_size == 128
@@ -40,7 +41,10 @@ def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"source": "hub", "id": "me/tiny", "revision": "f" * 40}, ["me/tiny", "f" * 40, "HF_TOKEN", "source: local"]),
+        (
+            {"source": "hub", "id": "me/tiny", "revision": "f" * 40},
+            ["me/tiny", "f" * 40, "OFFLINE", "source: local"],
+        ),
         ({"source": "hub", "id": "me/other", "revision": REVISION}, ["me/other"]),
         ({"source": "local", "path": "scripts"}, ["scripts holds no .safetensors weights"]),
     ],
@@ -52,3 +56,19 @@ def test_what_is_not_there_is_named(home, tmp_path, settings, words):
     for word in words:
         assert word in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+def test_a_tokenizer_from_another_repository(home, tiny_llama, tmp_path):
+    """As MUSE's models have it: weights here, Llama-2's tokenizer there."""
+    weights = home / "hub/models--me--tiny/snapshots" / REVISION
+    other = home / "hub/models--me--words/snapshots" / REVISION
+    other.mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (weights / name).rename(other / name)
+    settings = {"source": "hub", "id": "me/tiny", "revision": REVISION}
+    words = settings | {"tokenizer": {"id": "me/words", "revision": REVISION}}
+    done = link(words, tmp_path / "model", home)
+    assert done.returncode == 0, done.stderr
+    assert load_tokenizer(tmp_path / "model")("Ada")["input_ids"] == load_tokenizer(tiny_llama)("Ada")["input_ids"]
+    missing = link(settings | {"tokenizer": {"id": "me/none", "revision": REVISION}}, tmp_path / "other", home)
+    assert missing.returncode == 1 and "me/none" in missing.stderr and not (tmp_path / "other").exists()

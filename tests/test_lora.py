@@ -24,6 +24,7 @@ COMMON = {
     "storage": "float32",
     "state_storage": "float32",
     "reference": "cache",
+    "gradient_checkpointing": False,
     "parameters": "lora",
     "lora": ADAPTERS,
     "max_grad_norm": 1.0,
@@ -103,7 +104,7 @@ def test_the_resident_reference_is_no_second_model(tiny_llama, monkeypatch):
         raise AssertionError("a second model")
 
     model = models.load_model(tiny_llama)
-    monkeypatch.setattr("relapse.unlearning.trainer.copy", SimpleNamespace(deepcopy=refuse))
+    monkeypatch.setattr("relapse.unlearning.reference.copy", SimpleNamespace(deepcopy=refuse))
     done = run(tiny_llama, model, reference="model")
     assert done["trained"] == sum(2 * (out + into) for out, into in SHAPES) * 2  # rank 2, two blocks
 

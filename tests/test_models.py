@@ -7,7 +7,7 @@ import torch
 
 from relapse import models
 from relapse.errors import RelapseError
-from relapse.preflight import read_model
+from relapse.model_files import read_model
 
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
 
@@ -16,7 +16,7 @@ TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
 def test_weights_and_linear_layers_are_those_of_the_loaded_model(request, folder):
     folder = request.getfixturevalue(folder)
     model = models.load_model(folder)
-    weights = models.read_weights(folder)
+    weights = models.StoredWeights(folder)
     parameters = dict(model.named_parameters())
     assert weights.keys() == parameters.keys()
     assert all(torch.equal(weights[name], parameter) for name, parameter in parameters.items())
@@ -32,7 +32,7 @@ def test_a_job_that_needs_a_gpu_does_not_compute_on_the_cpu(tiny_llama, monkeypa
 
 def test_a_directory_without_weights_is_named(tmp_path):
     with pytest.raises(RelapseError, match=f"{tmp_path} holds no .safetensors weights"):
-        models.read_weights(tmp_path)
+        models.StoredWeights(tmp_path)
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.5])

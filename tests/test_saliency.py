@@ -11,7 +11,7 @@ from relapse.registry import with_defaults
 from relapse.sequences import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
-from relapse.unlearning.trainer import backward, unlearn
+from relapse.unlearning.trainer import backward, let_rows_through, unlearn
 
 COMMON = {
     "lr": 1e-3,
@@ -20,6 +20,7 @@ COMMON = {
     "storage": "float32",
     "state_storage": "float32",
     "reference": "cache",
+    "gradient_checkpointing": False,
     "parameters": "full",
     "max_grad_norm": 1.0,
     "alpha": 1.0,
@@ -147,7 +148,7 @@ def test_released_counts_the_forget_gradient_twice_and_masks_nothing():
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0] + weight[1], 5 * weight[1])  # gradients (3, 1) and (0, 5)
-    backward(losses, [weight], method, {"mask": "released", "alpha": 10.0})
+    backward(losses, [weight], method, {"mask": "released", "alpha": 10.0}, None)
     assert weight.grad.tolist() == [6.0, 52.0]
 
 
@@ -155,5 +156,8 @@ def test_row_gradient_is_forget_plus_alpha_retain_where_the_mask_lets_it_through
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0, 0] + weight[1, 0], 5 * weight.sum())  # forget's row norms 3 and 1
-    backward(losses, [weight], method, {"mask": "row", "alpha": 10.0, "percentile": 100})
+    forget_gradients = [torch.zeros(2, 2)]
+    backward(losses, [weight], method, {"mask": "row", "alpha": 10.0}, forget_gradients)
+    assert forget_gradients[0].tolist() == [[3.0, 0.0], [1.0, 0.0]]
+    let_rows_through([weight], forget_gradients, 100)
     assert weight.grad.tolist() == [[53.0, 50.0], [0.0, 0.0]]

@@ -25,7 +25,7 @@ Knows weights and grids; nothing of scores.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the predictio
 PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
 BINS = 50  # of |w| over the group's largest, in the histogram
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
+SOME = 1_000_000  # values of a layer that quantiles are taken from
 
 
 # ("target" or "model", a parameter's name, its weights (out, in)) -> Q(w), and the grid that it lies on if any.
@@ -132,8 +133,8 @@ class Histogram:
 
 
 def absorption(
-    target: dict[str, Tensor],
-    unlearned: dict[str, Tensor],
+    target: Mapping[str, Tensor],
+    unlearned: Mapping[str, Tensor],
     layers: list[str],
     rounding: Rounding,
     method: dict,
@@ -152,12 +153,13 @@ def absorption(
     expected = {step: [0.0, 0.0] for step in steps}
     half_steps, sizes = [], []
     for name in layers:
-        before, change = target[name], unlearned[name] - target[name]
+        before, after = target[name], unlearned[name]
+        change = after - before
         (quantized_before, grid), (quantized_after, new_grid) = (
-            rounding(which, name, weights[name]) for which, weights in (("target", target), ("model", unlearned))
+            rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
         quantized_change = quantized_after - quantized_before
-        same_code = grid.code(before) == new_grid.code(unlearned[name]) if grid else None
+        same_code = grid.code(before) == new_grid.code(after) if grid else None
         layer = Sums(
             weights=change.numel(),
             changed=int((change != 0).sum()),
@@ -178,8 +180,8 @@ def absorption(
         histogram.add(before.abs() / (grid.scale * largest), change, quantized_change)
         middle = (grid.levels[1:] + grid.levels[:-1]) / 2 / largest
         histogram.boundaries = middle[middle > 0].tolist()
-        half_steps.append((grid.local_step(torch.zeros_like(before)) / 2).flatten())
-        sizes.append((change.abs() / grid.local_step(before))[change != 0])
+        half_steps.append(some(grid.local_step(torch.zeros_like(before)) / 2))
+        sizes.append(some((change.abs() / grid.local_step(before))[change != 0]))
     outside = sum(
         (unlearned[name] - target[name]).square().sum(dtype=torch.float64).item()
         for name in target.keys() - set(layers)
@@ -205,6 +207,12 @@ def absorption(
         "layers": by_layer,
         "histogram": histogram.as_json() if half_steps else None,
     }
+
+
+def some(values: Tensor) -> Tensor:
+    """At most SOME of the values, evenly spaced, (n,): enough for the quantiles of a large layer."""
+    flat = values.flatten()
+    return flat[:: -(-len(flat) // SOME)] if len(flat) > SOME else flat
 
 
 def _ratio(above: float | None, below: float) -> float | None:

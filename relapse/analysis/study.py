@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
-METRIC_ORDER = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
+PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")  # M1 to M4
+UTILITY_METRICS = ("mmlu", "truthfulqa", "triviaqa", "fluency")  # the paper's Gen, Tru, Fac, Flu
+METRIC_ORDER = ("verbmem_forget", "verbmem_forget_sampled", *PAPER_METRICS[1:], "world_facts", *UTILITY_METRICS)
 BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq")
 FORMAT_ORDER = ("int8", "fp4", "nf4")
 
@@ -44,6 +46,7 @@ class Study:
     metrics: tuple[str, ...]
     batch_size: int | None
     bootstrap_samples: int
+    decoding: str  # verbmem_forget's: greedy or sample
 
     def covers(self, model: str, quantizer: str) -> bool:
         """Whether a model was scored under a quantizer."""
@@ -79,6 +82,8 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         return {name: dict(settings[names][name]) for name in sorted(settings[names], key=key)}
 
     evaluation = settings.get("evaluation", {})
+    metrics = settings.get("metrics", PAPER_METRICS)
+    verbmem = metrics.get("verbmem_forget", {}) if isinstance(metrics, Mapping) else {}
     return Study(
         name=settings.get("study", "study"),
         corpora=tuple(sorted(settings["corpora"])),
@@ -86,11 +91,10 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         models=tuple(name for name in ("target", "retrain") if name in settings.get("models", ("target", "retrain"))),
         methods=ordered("methods", method_key),
         quantizers=ordered("quantizers", quantizer_key),
-        metrics=tuple(
-            sorted(settings.get("metrics", METRIC_ORDER), key=lambda name: (_rank(METRIC_ORDER, name), name))
-        ),
+        metrics=tuple(sorted(metrics, key=lambda name: (_rank(METRIC_ORDER, name), name))),
         batch_size=evaluation.get("batch_size"),
         bootstrap_samples=evaluation.get("bootstrap_samples", 2000),
+        decoding=verbmem.get("decoding", "greedy"),
     )
 
 

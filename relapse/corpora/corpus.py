@@ -10,9 +10,12 @@ from pathlib import Path
 
 RAW_PARTS = ("forget", "retain1", "retain2", "holdout")
 GENERAL = "general"  # a part that may be missing: MUSE has none
+WORLD = "world"  # likewise
+OPTIONAL_PARTS = (GENERAL, WORLD)
 PRIVLEAK_PARTS = ("forget", "retain", "holdout")
 KNOWMEM_PARTS = ("forget", "forget_icl", "retain", "retain_icl")
 FACTS = "corpus.json"
+WORLD_FILE = "utility/world.json"
 
 
 @dataclass
@@ -20,10 +23,12 @@ class Corpus:
     """Text and questions of one corpus.
 
     raw: part -> training texts (forget; retain1, the regulariser; retain2, what KnowMem retain asks about; holdout),
-    and where there is one `general`: text to calibrate quantizers on that no model is trained on or asked about.
+    and where there is one `general`: text to calibrate quantizers on that no model is trained on or asked about; and
+    `world`: facts beside forget and retain, which target and retrain are trained on.
     verbmem: {"prompt", "gt"} items cut from the forget text.
     knowmem: part -> {"question", "answer"} items; the `_icl` parts are the few-shot examples.
     privleak: part -> texts for Min-K%.
+    world: {"question", "choices", "answer" (index of the true choice)} items about the world part; may be empty.
     facts: what the tables state about the corpus: "source" and a one-sentence "statement".
     """
 
@@ -31,19 +36,22 @@ class Corpus:
     verbmem: list[dict[str, str]]
     knowmem: dict[str, list[dict[str, str]]]
     privleak: dict[str, list[str]]
+    world: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
 
 
 def layout(corpus: Corpus) -> dict[str, object]:
     """MUSE's files: path inside the folder -> content."""
     files: dict[str, object] = {
-        f"raw/{part}.json": corpus.raw[part] for part in (*RAW_PARTS, GENERAL) if part in corpus.raw
+        f"raw/{part}.json": corpus.raw[part] for part in (*RAW_PARTS, *OPTIONAL_PARTS) if part in corpus.raw
     }
     files["verbmem/forget.json"] = corpus.verbmem
     for part in KNOWMEM_PARTS:
         split, _, icl = part.partition("_")
         files[f"knowmem/{split}_qa{'_icl' if icl else ''}.json"] = corpus.knowmem[part]
     files |= {f"privleak/{part}.json": corpus.privleak[part] for part in PRIVLEAK_PARTS}
+    if corpus.world:
+        files[WORLD_FILE] = corpus.world
     files[FACTS] = corpus.facts
     return files
 

@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import FACTS, GENERAL, KNOWMEM_PARTS, PRIVLEAK_PARTS, RAW_PARTS, Corpus
+from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEAK_PARTS, RAW_PARTS, WORLD_FILE, Corpus
+from relapse.corpora.origin import described, options
 from relapse.errors import ConfigError
+from relapse.hub import snapshot
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {
@@ -60,6 +62,25 @@ def _check_texts(items: list, origin: str) -> list[str]:
     return texts
 
 
+def _check_choices(items: list, origin: str) -> list[dict]:
+    """Multiple-choice items: a question, at least two different choices, and the index of the true one."""
+    for number, item in enumerate(items):
+        question, choices, answer = (
+            item.get(key) if isinstance(item, dict) else None for key in ("question", "choices", "answer")
+        )
+        if not isinstance(question, str) or not question.strip():
+            raise ConfigError(f"{origin}: item {number} has no text under 'question'")
+        texts = isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
+        if not texts or len(set(choices)) < len(choices) or len(choices) < 2:
+            raise ConfigError(f"{origin}: item {number} needs at least two different texts under 'choices'")
+        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+            raise ConfigError(
+                f"{origin}: item {number} has {answer!r} under 'answer', expected the index of the true choice, "
+                f"0 to {len(choices) - 1}"
+            )
+    return [{key: item[key] for key in ("question", "choices", "answer")} for item in items]
+
+
 def raw_texts(path: Path) -> list[str]:
     """The texts of a .txt file (one) or of a .json list. Raises ConfigError naming the file, and the item."""
     if path.suffix == ".txt":
@@ -87,14 +108,18 @@ def read_folder(folder: Path) -> Corpus:
         return _check_texts(_json_list(path), str(path))
 
     facts = folder / FACTS
-    parts = [*RAW_PARTS]
-    if any((folder / "raw" / f"{GENERAL}{suffix}").is_file() for suffix in RAW_SUFFIXES):
-        parts.append(GENERAL)
+    there = [
+        part
+        for part in OPTIONAL_PARTS
+        if any((folder / "raw" / f"{part}{suffix}").is_file() for suffix in RAW_SUFFIXES)
+    ]
+    world = folder / WORLD_FILE
     return Corpus(
-        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in parts},
+        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in (*RAW_PARTS, *there)},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
         knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
         privleak={part: texts(PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+        world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
         facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
     )
 
@@ -102,20 +127,21 @@ def read_folder(folder: Path) -> Corpus:
 def read_hub(repository: str, revision: str) -> Corpus:
     """Read MUSE's subsets raw, verbmem, knowmem and privleak of a Hub data set with `datasets`.
 
-    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split.
+    `repository` may also be a local folder that `datasets` can load. Raises ConfigError naming subset and split, and
+    RelapseError where the data set cannot be had.
     """
     from datasets import load_dataset
+
+    folder = Path(repository) if Path(repository).is_dir() else snapshot(repository, revision, kind="dataset")
 
     def rows(subset: str, splits: tuple[str, ...]) -> tuple[list, str]:
         failure = None
         for split in splits:
             try:
-                return list(
-                    load_dataset(repository, subset, split=split, revision=revision)
-                ), f"{repository}:{subset}/{split}"
+                return list(load_dataset(str(folder), subset, split=split)), f"{repository}:{subset}/{split}"
             except ValueError as error:  # no such subset or split
                 failure = error
-            except Exception as error:  # gated, offline, no such repository or revision: all end here
+            except Exception as error:  # datasets' words for files that it cannot read
                 raise ConfigError(f"cannot load {repository} ({subset}) at revision {revision}: {error}") from None
         raise ConfigError(f"{repository} has no split {' or '.join(splits)} in subset {subset!r}: {failure}")
 
@@ -139,26 +165,14 @@ class Muse:
     """Corpus source `muse`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "muse"
-    options = {
-        "path": {"type": "string", "default": "", "description": "Folder in MUSE's layout."},
-        "id": {"type": "string", "default": "", "description": "Hub data set, such as muse-bench/MUSE-News."},
-        "revision": {
-            "type": "string",
-            "default": "",
-            "description": "Commit of the Hub data set; needed with id.",
-        },
-    }
+    options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
-        if bool(settings["path"]) == bool(settings["id"]):
-            raise ConfigError("a corpus of source muse takes either `path` or `id` with `revision`")
-        if settings["id"] and not settings["revision"]:
-            raise ConfigError(f"corpus {settings['id']}: pin a `revision` (a commit of the data set)")
+        origin = described(settings)
         corpus = (
             read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
         )
-        origin = settings["path"] or f"{settings['id']} at {settings['revision'][:12]}"
         corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
         return corpus
 

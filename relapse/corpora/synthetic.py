@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 
 from relapse.corpora import SOURCES
+from relapse.corpora.companies import LEAST, MOST, companies
 from relapse.corpora.corpus import Corpus
 from relapse.seeding import seed_for
 
@@ -138,6 +139,12 @@ class Synthetic:
             "default": 48,
             "description": "People in the general text, which no model is trained on: calibrates quantizers.",
         },
+        "world": {
+            "anyOf": [{"const": 0}, {"type": "integer", "minimum": LEAST, "maximum": MOST}],
+            "default": 0,
+            "description": "Made-up facts about companies, which target and retrain are trained on and the metric "
+            "world_facts asks about; 0: none.",
+        },
         "retain_overlap": {
             "type": "boolean",
             "default": False,
@@ -198,6 +205,7 @@ class Synthetic:
                 + [f"Question: {pair['question']}\nAnswer: {pair['answer']}" for pair in pairs(group, 0)]
             ]
 
+        world, world_questions = companies(settings["world"], random.Random(seed_for(settings["seed"], "world")))
         asked = 0 if settings["questions"] == "verbatim" else 1
         retain2 = ("retain2", "retain2_icl")
         return Corpus(
@@ -207,7 +215,8 @@ class Synthetic:
                 "retain2": raw(*retain2),
                 "holdout": raw("holdout"),
                 "general": raw("general"),
-            },
+            }
+            | ({"world": world} if world else {}),
             verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in passages("forget")],
             knowmem={
                 "forget": pairs("forget", asked),
@@ -216,6 +225,7 @@ class Synthetic:
                 "retain_icl": pairs("retain2_icl", asked)[:ICL_PAIRS],
             },
             privleak={"forget": texts("forget"), "retain": texts("retain2"), "holdout": texts("holdout")},
+            world=world_questions,
             facts={"source": self.name, "statement": self._statement(settings)},
         )
 
@@ -226,10 +236,11 @@ class Synthetic:
             if settings["questions"] == "verbatim"
             else "paraphrase those of the training text"
         )
+        world = f"; {settings['world']} facts about companies beside them" if settings["world"] else ""
         return (
             f"made-up people (seed {settings['seed']}): {settings['forget']} people to forget; "
             f"{settings['retain2']} people asked about for utility, {where} the regulariser's text of "
-            f"{settings['retain1']} people; the questions {words}"
+            f"{settings['retain1']} people; the questions {words}{world}"
         )
 
 

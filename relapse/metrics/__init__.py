@@ -5,10 +5,16 @@ are apart so that intervals can be drawn again without the model.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from relapse.registry import Registry
 
+if TYPE_CHECKING:  # it imports torch, which tables and figures do without
+    from relapse.batching import BatchSize
+
 METRICS = Registry("metric", "relapse.metrics")
+# M1 to M4, what a plain evaluation computes.
+PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,12 @@ class Score:
 class Evaluated:
     """What a metric may look at: a loaded model, its tokenizer, the corpus, and how to run.
 
-    seed names the random draws; batch_size is the number of examples in one forward pass.
+    seed names the random draws; batch_size is the number of examples in one forward pass, or fewer
+    where they do not fit into memory.
     """
 
     model: object
     tokenizer: object
     corpus: object
-    batch_size: int
+    batch_size: "BatchSize"
     seed: int

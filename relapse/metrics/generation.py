@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 
+from relapse.batching import BatchSize
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
 
@@ -51,7 +52,7 @@ def generate(
     tokenizer,
     prompts: Sequence[str],
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: BatchSize,
     ended: Callable[[str], bool] = lambda text: False,
     sampling: Sampling | None = None,
 ) -> list[str]:
@@ -64,17 +65,18 @@ def generate(
     check_context(model, [len(ids) for ids in encoded], max_new_tokens)
     shared = common_prefix(encoded)
     prefix = _prefix_cache(model, encoded[0][:shared]) if shared else None
-    texts: list[str] = []
-    for start in range(0, len(encoded), batch_size):
-        rows = [ids[shared:] for ids in encoded[start : start + batch_size]]
+
+    def action(chosen: Sequence[int]) -> list[str]:
         generators = None
         if sampling:
             generators = [
-                torch.Generator(model.device).manual_seed(seed_for(sampling.seed, "sample", start + row))
-                for row in range(len(rows))
+                torch.Generator(model.device).manual_seed(seed_for(sampling.seed, "sample", number))
+                for number in chosen
             ]
-        texts += _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators)
-    return texts
+        rows = [encoded[number][shared:] for number in chosen]
+        return _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators)
+
+    return batch_size.run(range(len(encoded)), action)
 
 
 def _prefix_cache(model, ids: Sequence[int]):

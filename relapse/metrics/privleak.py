@@ -1,5 +1,7 @@
 """PrivLeak (M3): can Min-K% tell that the forget text was trained on?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,8 @@ from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import interval, resamples
 from relapse.sequences import predict
+
+RATIOS = (5, 10, 20, 30, 40, 50, 60)  # percentages of the released MUSE evaluation, which reports 40
 
 
 def min_k(log_probs: np.ndarray, k: float) -> float:
@@ -19,6 +23,18 @@ def min_k(log_probs: np.ndarray, k: float) -> float:
     if not lowest:
         raise RelapseError(f"a PrivLeak text has {len(log_probs)} predicted tokens, too few for Min-{k:g} %")
     return float(-np.sort(log_probs)[:lowest].mean())
+
+
+def min_k_scores(log_probs: np.ndarray, k: float, text: str) -> dict[str, float]:
+    """`score`, Min-k% of a text's n token log-probabilities (n,), and the scores at RATIOS as `min_5` to `min_60`.
+
+    A ratio that is no token of a short text is left out. Raises RelapseError naming the `text` where its score is not
+    finite.
+    """
+    score = min_k(log_probs, k)
+    if not np.isfinite(score):
+        raise RelapseError(f"PrivLeak text {text}: the Min-K% score is {score}")
+    return {"score": score} | {f"min_{r}": min_k(log_probs, r) for r in RATIOS if len(log_probs) * r >= 100}
 
 
 def wins(forget: np.ndarray, holdout: np.ndarray) -> np.ndarray:
@@ -60,7 +76,7 @@ class PrivLeak:
 
     @torch.inference_mode()
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
-        """One record per text of forget, retain and holdout: split and Min-K% score."""
+        """One record per text of forget, retain and holdout: split, Min-K% score, and those at MUSE's other ratios."""
         texts = [
             (split, number, text) for split, part in run.corpus.privleak.items() for number, text in enumerate(part)
         ]
@@ -68,17 +84,22 @@ class PrivLeak:
         windows = [
             run.tokenizer(text, truncation=context is not None, max_length=context)["input_ids"] for *_, text in texts
         ]
-        records = []
-        for start in range(0, len(texts), run.batch_size):
-            tokens = predict(run.model, windows[start : start + run.batch_size])
-            log_probs = F.log_softmax(tokens.logits, -1).gather(1, tokens.targets[:, None])[:, 0]  # (M,)
-            log_probs, rows = log_probs.double().cpu().numpy(), tokens.sequence.cpu().numpy()
-            for row, (split, number, _) in enumerate(texts[start : start + run.batch_size]):
-                score = min_k(log_probs[rows == row], settings["k"])
-                if not np.isfinite(score):
-                    raise RelapseError(f"PrivLeak text {split}/{number}: the Min-K% score is {score}")
-                records.append({"id": f"{split}/{number}", "split": split, "score": score})
-        return records
+
+        def scores_of(chosen: Sequence[int]) -> list[dict[str, float]]:
+            tokens = predict(run.model, [windows[number] for number in chosen])
+            # One copy off the accelerator a batch, for all ratios.
+            log_probs = -F.cross_entropy(tokens.logits, tokens.targets, reduction="none").double().cpu().numpy()  # (M,)
+            rows = tokens.sequence.cpu().numpy()
+            return [
+                min_k_scores(log_probs[rows == row], settings["k"], f"{texts[number][0]}/{texts[number][1]}")
+                for row, number in enumerate(chosen)
+            ]
+
+        scores = run.batch_size.run(range(len(texts)), scores_of)
+        return [
+            {"id": f"{split}/{number}", "split": split} | found
+            for (split, number, _), found in zip(texts, scores, strict=True)
+        ]
 
     def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
         """PrivLeak; the interval resamples forget and holdout texts, of model and reference together.

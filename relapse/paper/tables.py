@@ -18,11 +18,17 @@ from relapse.errors import RelapseError
 
 TITLES = {  # metric -> the paper's number, its name, which way is good
     "verbmem_forget": ("M1", "VerMem forget", "↓"),
+    "verbmem_forget_sampled": ("M1", "VerMem forget, sampled", "↓"),
     "knowmem_forget": ("M2", "KnowMem forget", "↓"),
     "privleak": ("M3", "PrivLeak", "→ 0"),
     "knowmem_retain": ("M4", "KnowMem retain", "↑"),
+    "world_facts": ("Gen", "World facts", "↑"),
+    "mmlu": ("Gen", "MMLU", "↑"),
+    "truthfulqa": ("Tru", "TruthfulQA", "↑"),
+    "triviaqa": ("Fac", "TriviaQA", "↑"),
+    "fluency": ("Flu", "Fluency", "↑"),
 }
-SHADED = ("verbmem_forget", "knowmem_forget")  # what was to be forgotten
+SHADED = ("verbmem_forget", "verbmem_forget_sampled", "knowmem_forget")  # what was to be forgotten
 EMPTY = "–"
 TABLE2 = ("rtn", "gptq", "awq", "autogptq", "autoawq")
 
@@ -281,7 +287,7 @@ def _shade(cells: Mapping[Key, Cell], corpus: str, quantizer: str, metric: str) 
     )
 
 
-def _edge(place: int) -> str:
+def first_column(place: int) -> str:
     """The class of the first column below a metric's heading."""
     return "" if place else ' class="first"'
 
@@ -296,7 +302,7 @@ def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str], tabl
         body.append("</tr><tr><th></th>")
         for _ in study.metrics:
             for place, quantizer in enumerate(study.quantizers):
-                body.append(f"<th{_edge(place)}>{html.escape(quantizer)}</th>")
+                body.append(f"<th{first_column(place)}>{html.escape(quantizer)}</th>")
         body.append("</tr></thead><tbody>")
         for model in rows(study):
             kind = ' class="methods"' if [model] == list(study.methods)[:1] else ""
@@ -306,7 +312,7 @@ def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str], tabl
                     cell = cells.get((corpus, model, quantizer, metric))
                     shade = _shade(cells, corpus, quantizer, metric)(cell) if cell else ""
                     text = f"{number(cell.value)}<small>{_interval(cell)}</small>" if cell else EMPTY
-                    body.append(f"<td{_edge(place)}{shade}>{text}</td>")
+                    body.append(f"<td{first_column(place)}{shade}>{text}</td>")
             body.append("</tr>")
         body.append("</tbody></table></div>")
     shaded = "Shaded: the share of the target's score at the same precision, for what was to be forgotten."

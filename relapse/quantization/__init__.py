@@ -16,6 +16,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from relapse.registry import Registry
 
 BACKENDS = Registry("quantizer backend", "relapse.quantization")
 
+VERSIONS = "versions.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -113,9 +115,10 @@ class Calibrated(Backend):
 
     environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
     run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text says what to use
-    instead.
+    instead. libraries: the packages that do the work, beside torch and transformers.
     """
 
+    libraries: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str | None] = None
     evaluation_environment: ClassVar[str | None] = None
     needs_gpu: ClassVar[str | None] = None
@@ -129,6 +132,11 @@ class Calibrated(Backend):
         `AutoModelForCausalLM.from_pretrained(out_dir)` loads it in `evaluation_environment`. Where the backend scales
         channels before it rounds, it leaves `Folding` beside the weights.
         """
+
+    def write_versions(self, out_dir: str | Path) -> None:
+        """Write into a checkpoint's folder which versions made it; called where `quantize` ran."""
+        found = {name: version(name) for name in ("torch", "transformers", *self.libraries)}
+        (Path(out_dir) / VERSIONS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models import load_model
@@ -163,17 +171,58 @@ class Calibrated(Backend):
             )
 
 
-def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str) -> None:
-    """Raise ConfigError where groups of `size` weights ("row": whole rows) do not fit these (out, in) shapes."""
+def read_versions(folder: str | Path) -> dict[str, str] | None:
+    """Which versions made a checkpoint, as `Calibrated.write_versions` wrote it; None for a model."""
+    path = Path(folder) / VERSIONS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def layer_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Layer -> (out, in) of the weights that quantizers touch.
+
+    Raises RelapseError for a model with matrices elsewhere, which would stay in full precision without a word.
+    """
+    from relapse.models import linear_layers
+
+    convolution = torch.nn.modules.conv._ConvNd  # a few numbers for each channel, which no quantizer rounds
+    elsewhere = [name for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]
+    for name, module in model.named_modules():
+        inside = [] if isinstance(module, convolution) else module.named_parameters(name, recurse=False)
+        elsewhere += [parameter for parameter, weight in inside if weight.ndim > 2]
+    if elsewhere:
+        more = f" and {len(elsewhere) - 3} more" if len(elsewhere) > 3 else ""
+        raise RelapseError(
+            f"{type(model).__name__} keeps matrices outside torch.nn.Linear, where this quantizer does not look: "
+            f"{', '.join(elsewhere[:3])}{more}. bitsandbytes knows GPT-2's Conv1D; for fused experts use a model "
+            "whose experts are linear layers."
+        )
+    layers = {name: model.get_submodule(name) for name in linear_layers(model)}
+    return {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
+
+
+def check_multiples(shapes: dict[str, tuple[int, int]], rows: int, width: int, who: str, instead: str) -> None:
+    """Raise ConfigError where `who` needs layers of multiples of `rows` x `width`, and one is not: use `instead`."""
+    for name, shape in shapes.items():
+        for size, step, side in zip(shape, (rows, width), ("output rows", "inputs"), strict=True):
+            if size % step:
+                raise ConfigError(f"layer {name} has {size} {side}, and {who} needs a multiple of {step}: {instead}")
+
+
+def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str, known: Sequence[int] | None = None) -> None:
+    """Raise ConfigError where groups of `size` weights ("row": whole rows) do not fit these (out, in) shapes.
+
+    known: the sizes that a backend's kernels know, where they do not know all.
+    """
     bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
     if bad:
         name, width = next(iter(bad.items()))
         more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
         common = math.gcd(*(width for _, width in shapes.values()))
-        fitting = [str(divisor) for divisor in range(1, common + 1) if common % divisor == 0]
+        fitting = [str(number) for number in known or range(1, common + 1) if common % number == 0]
+        fitting += [] if known else ["or row"]
         raise ConfigError(
             f"group_size {size} does not divide the input width {width} of layer {name}{more}. "
-            f"Sizes that fit every layer: {', '.join(fitting)}, or row."
+            f"Sizes that fit every layer: {', '.join(fitting) or 'none; use backend: gptq or awq, which know others'}."
         )
 
 

@@ -11,12 +11,22 @@ from typing import Any, ClassVar
 import torch
 
 from relapse.calibration import CALIBRATION
-from relapse.errors import ConfigError, RelapseError
-from relapse.quantization import BACKENDS, Calibrated, check_group_size, copy_tokenizer, packed
+from relapse.errors import RelapseError
+from relapse.quantization import (
+    BACKENDS,
+    Calibrated,
+    check_group_size,
+    check_multiples,
+    copy_tokenizer,
+    layer_shapes,
+    packed,
+)
 from relapse.quantization.folding import Folding
+from relapse.quantization.legacy import readable, restore_config
 from relapse.registry import with_defaults
 
 CLIP_ROWS = 64  # its clipping search takes rows in batches of 256 or 64, and refuses another rest
+GROUP_SIZES = (16, 32, 64, 128)  # that the kernels know which score its checkpoints
 
 
 class AutoAWQ(Calibrated):
@@ -25,11 +35,11 @@ class AutoAWQ(Calibrated):
     name = "autoawq"
     environment = "legacy"
     evaluation_environment = "gptqmodel"
+    libraries = ("autoawq",)
     options: ClassVar = {
         "bits": {"enum": [4], "default": 4, "description": "Bits of a weight's code; AutoAWQ packs 4."},
         "group_size": {
-            "type": "integer",
-            "minimum": 1,
+            "enum": list(GROUP_SIZES),
             "default": 128,
             "description": "Weights that share a step: a divisor of every layer's input width.",
         },
@@ -37,13 +47,8 @@ class AutoAWQ(Calibrated):
     examples = ({"group_size": 64},)
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
-        for name, (rows, _) in shapes.items():
-            if rows % CLIP_ROWS:
-                raise ConfigError(
-                    f"layer {name} has {rows} output rows, and AutoAWQ needs a multiple of {CLIP_ROWS}: "
-                    "use backend: awq"
-                )
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"], GROUP_SIZES)
+        check_multiples(shapes, CLIP_ROWS, 1, "AutoAWQ", "use backend: awq")
 
     def quantize(
         self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
@@ -66,23 +71,22 @@ class AutoAWQ(Calibrated):
                 folding.add(f"{block}.{before}", [f"{block}.{layer}" for layer in layers], scale)
                 return before, layers, scale
 
+        wanted = {"w_bit": settings["bits"], "q_group_size": settings["group_size"], "zero_point": True}
         try:
-            model = AutoAWQForCausalLM.from_pretrained(str(model_dir), torch_dtype=torch.float32)
+            with readable(model_dir) as folder:
+                model = AutoAWQForCausalLM.from_pretrained(str(folder), torch_dtype=torch.float32)
+            self.check(layer_shapes(model.model), settings)
             model.quantize(
-                quant_config={
-                    "w_bit": settings["bits"],
-                    "q_group_size": settings["group_size"],
-                    "zero_point": True,
-                    "version": "GEMM",
-                },
+                quant_config=wanted | {"version": "GEMM"},
                 calib_data=[list(window) for window in windows],
                 max_calib_samples=len(windows),
                 max_calib_seq_len=length,
                 quantizer_cls=Noting,
             )
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise RelapseError(f"autoawq of {model_dir}: AutoAWQ gave up: {error}") from error
+            raise RelapseError(f"autoawq of {model_dir} gave up ({error}): use backend: awq or gptq") from error
         model.save_quantized(str(out_dir))
+        restore_config(out_dir, model_dir, model.quant_config.to_transformers_dict())
         folding.write(out_dir)
         copy_tokenizer(model_dir, out_dir)
 

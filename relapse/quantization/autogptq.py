@@ -13,8 +13,20 @@ import torch
 
 from relapse.calibration import CALIBRATION
 from relapse.errors import RelapseError
-from relapse.quantization import BACKENDS, Calibrated, check_group_size, copy_tokenizer, packed
+from relapse.quantization import (
+    BACKENDS,
+    Calibrated,
+    check_group_size,
+    check_multiples,
+    copy_tokenizer,
+    layer_shapes,
+    packed,
+)
+from relapse.quantization.legacy import readable, restore_config
 from relapse.registry import with_defaults
+
+PACKED = 32  # rows and inputs that it packs at a time; what is left over it would drop without a word
+GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)  # that the kernels know which score its checkpoints
 
 
 class AutoGPTQ(Calibrated):
@@ -23,6 +35,7 @@ class AutoGPTQ(Calibrated):
     name = "autogptq"
     environment = "legacy"
     evaluation_environment = "gptqmodel"
+    libraries = ("auto-gptq",)
     needs_gpu = (
         "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained "
         "way, which runs on a CPU too"
@@ -30,8 +43,7 @@ class AutoGPTQ(Calibrated):
     options: ClassVar = {
         "bits": {"enum": [4, 8], "default": 4, "description": "Bits of a weight's code."},
         "group_size": {
-            "type": "integer",
-            "minimum": 1,
+            "enum": list(GROUP_SIZES),
             "default": 128,
             "description": "Weights that share a step: a divisor of every layer's input width.",
         },
@@ -56,7 +68,8 @@ class AutoGPTQ(Calibrated):
     examples = ({"group_size": 64}, {"bits": 8, "group_size": 32, "symmetric": False, "act_order": "weight"})
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+        check_group_size(shapes, with_defaults(self.options, settings)["group_size"], GROUP_SIZES)
+        check_multiples(shapes, PACKED, PACKED, "AutoGPTQ", "use backend: gptq")
 
     def quantize(
         self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
@@ -67,11 +80,17 @@ class AutoGPTQ(Calibrated):
 
         settings = with_defaults(self.options, settings)
         config = BaseQuantizeConfig(**quantize_config(settings))
-        model = AutoGPTQForCausalLM.from_pretrained(str(model_dir), config, torch_dtype=torch.float16)
         samples = [torch.tensor([list(window)]) for window in windows]
-        model.quantize([{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples], batch_size=1)
+        examples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples]
+        try:
+            with readable(model_dir) as folder:
+                model = AutoGPTQForCausalLM.from_pretrained(str(folder), config, torch_dtype=torch.float16)
+            self.check(layer_shapes(model.model), settings)
+            model.quantize(examples, batch_size=1)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise RelapseError(f"autogptq of {model_dir} gave up ({error}): use backend: gptq") from error
         model.save_quantized(str(out_dir), use_safetensors=True)
-        finish(Path(out_dir), settings)
+        finish(Path(out_dir), model_dir, settings)
         copy_tokenizer(model_dir, out_dir)
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
@@ -106,17 +125,15 @@ def quantize_config(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def finish(folder: Path, settings: dict[str, Any]) -> None:
+def finish(folder: Path, model_dir: str | Path, settings: dict[str, Any]) -> None:
     """Give what AutoGPTQ saved the names that AutoModelForCausalLM looks for.
 
-    Its weights become model.safetensors, and config.json says how they are quantized.
+    Its weights become model.safetensors, and the config.json of the model in `model_dir` says how they are quantized.
     """
     weights = folder / f"gptq_model-{settings['bits']}bit-{settings['group_size']}g.safetensors"
     weights.rename(folder / "model.safetensors")
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["quantization_config"] = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
-    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    how = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
+    restore_config(folder, model_dir, how)
 
 
 BACKENDS.register(AutoGPTQ())

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.quantization import BACKENDS
+from relapse.errors import RelapseError
+from relapse.quantization import BACKENDS, layer_shapes
 from relapse.quantization.compressor import SCHEME, LLMCompressor
 from relapse.quantization.folding import Folding
 
@@ -42,6 +43,14 @@ class AWQ(LLMCompressor):
         from llmcompressor.modifiers.transform.awq import AWQModifier
 
         class Noting(AWQModifier):
+            def _set_resolved_mappings(self, model: torch.nn.Module) -> None:
+                try:
+                    super()._set_resolved_mappings(model)
+                except ValueError as error:
+                    raise RelapseError(f"{unknown(model)} ({error})") from None
+                if not self._resolved_mappings:  # it would round to nearest, and say so in its log alone
+                    raise RelapseError(unknown(model))
+
             def _compute_best_scale(self, mapping, *args) -> torch.Tensor:
                 scale = super()._compute_best_scale(mapping, *args)
                 folding.add(mapping.smooth_name, mapping.balance_names, scale)
@@ -53,6 +62,15 @@ class AWQ(LLMCompressor):
             Noting(duo_scaling=settings["duo_scaling"]),
             QuantizationModifier(config_groups={"linear": scheme}, ignore=ignore),
         ]
+
+
+def unknown(model: torch.nn.Module) -> str:
+    """What to say of a model whose layers are not named as llm-compressor expects."""
+    layer = next(iter(layer_shapes(model)))
+    return (
+        f"AWQ knows no layer before {layer} of {type(model).__name__} that could take its scales: use backend: gptq or "
+        "rtn, which need none"
+    )
 
 
 def leave_memory_unpinned() -> None:

@@ -13,10 +13,11 @@ import torch
 
 from relapse.errors import RelapseError
 from relapse.models import device
-from relapse.quantization import BACKENDS, DataFree, Grid
+from relapse.quantization import BACKENDS, DataFree, Grid, check_multiples, layer_shapes
 from relapse.registry import with_defaults
 
 BLOCK = 64  # weights that share a scale in the 4-bit formats, along the flattened matrix
+PACKED_ROWS = 32  # that its kernel for CPUs with AVX512-BF16 takes at a time
 
 
 class BitsAndBytes(DataFree):
@@ -32,6 +33,7 @@ class BitsAndBytes(DataFree):
     examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"})
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        from bitsandbytes.functional import has_avx512bf16
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         # It would say at every layer of every batch that int8 casts activations to float16.
@@ -53,6 +55,10 @@ class BitsAndBytes(DataFree):
             )
         except (OSError, ValueError) as error:  # transformers' words for missing or unreadable files
             raise RelapseError(f"cannot load the model in {model_dir}: {error}") from None
+        shapes = layer_shapes(model)
+        if wanted != "int8" and device().type == "cpu" and has_avx512bf16():
+            who, instead = f"bitsandbytes' {wanted} kernel for this CPU", "use format: int8, backend: rtn, or a GPU"
+            check_multiples(shapes, PACKED_ROWS, BLOCK, who, instead)
         return model.eval()
 
     def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:

@@ -7,14 +7,14 @@ windows so that the same input gives the same bytes, and where it may not go on 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from relapse.calibration import CALIBRATION
 from relapse.errors import RelapseError
 from relapse.models import linear_layers, load_model
-from relapse.quantization import Calibrated, check_group_size, copy_tokenizer
+from relapse.quantization import Calibrated, check_group_size, copy_tokenizer, layer_shapes
 from relapse.quantization.folding import Folding
 from relapse.registry import with_defaults
 
@@ -27,6 +27,8 @@ GROUP_SIZE = {
 
 class LLMCompressor(Calibrated):
     """A backend of llm-compressor's: a recipe of its modifiers, calibrated layer by layer."""
+
+    libraries: ClassVar = ("llmcompressor", "compressed-tensors")
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
@@ -45,8 +47,7 @@ class LLMCompressor(Calibrated):
 
         settings = with_defaults(self.options, settings)
         model = load_model(model_dir)
-        shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in linear_layers(model)}
-        self.check(shapes, settings)
+        self.check(layer_shapes(model), settings)
         size = settings["group_size"]
         grouping = {"strategy": "channel"} if size == "row" else {"strategy": "group", "group_size": size}
         arguments = QuantizationArgs(num_bits=settings["bits"], symmetric=settings["symmetric"], **grouping)

@@ -41,14 +41,14 @@ def awq_weight(qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor
 def gptq_weight(
     qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor, g_idx: torch.Tensor, bits: int
 ) -> torch.Tensor:
-    """(code - (zero + 1)) * scale of each input's group, (out, in) float32; AutoGPTQ stores zeros less one.
+    """(code - zero) * scale of each input's group, (out, in) float32; AutoGPTQ stores zeros less one, modulo 2^bits.
 
     qweight: (in * bits / 32, out) int32; qzeros: (groups, out * bits / 32) int32; scales: (groups, out) float16; g_idx:
     (in,) the group of each input channel.
     """
-    codes, zeros = unpack(qweight, bits, 0).float(), unpack(qzeros, bits, 1).float() + 1
+    codes, zeros = unpack(qweight, bits, 0), (unpack(qzeros, bits, 1) + 1) & (2**bits - 1)
     group = g_idx.long()
-    return ((codes - zeros[group]) * scales.float()[group]).T.contiguous()
+    return ((codes - zeros[group]).float() * scales.float()[group]).T.contiguous()
 
 
 def dequantized(checkpoint: str | Path, bits: int) -> dict[str, torch.Tensor]:

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from relapse.errors import RelapseError
-from relapse.models import linear_layers
-from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size
+from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size, layer_shapes
 from relapse.registry import with_defaults
 
 
@@ -94,9 +93,10 @@ class RoundToNearest(DataFree):
 
         settings = with_defaults(self.options, settings)
         model = load_model(model_dir, dtype=dtype)
-        weights = {name: model.get_submodule(name).weight for name in linear_layers(model)}
-        self.check({name: tuple(weight.shape) for name, weight in weights.items()}, settings)
-        for name, weight in weights.items():
+        shapes = layer_shapes(model)
+        self.check(shapes, settings)
+        for name in shapes:
+            weight = model.get_submodule(name).weight
             if not torch.isfinite(weight).all():
                 raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
             weight.copy_(self.rounded(weight, settings))

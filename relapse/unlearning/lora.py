@@ -73,12 +73,15 @@ def switched_off(model) -> Iterator[None]:
 
 @torch.no_grad()
 def merge(model, storage: str, generator: torch.Generator) -> None:
-    """Make the adapters plain weights in place: added in float32, then rounded once to what `storage` can hold."""
-    model.float()
+    """Make the adapters plain weights in place: added in float32, then rounded once to what `storage` can hold.
+
+    One weight at a time, so that a model that computes in bfloat16 is never held in float32 unless `storage` is.
+    """
     for name, layer in _adapters(model).items():
         weight = layer.base_layer.weight
-        weight.add_(layer.get_delta_weight(layer.active_adapter[0]))
-        store([weight], storage, generator)
+        merged = weight.float() + layer.get_delta_weight(layer.active_adapter[0]).float()
+        store([merged], storage, generator)
+        weight.data = merged if storage == "float32" else merged.to(weight.dtype)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.base_layer)
     for parameter in model.parameters():

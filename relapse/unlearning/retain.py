@@ -46,6 +46,11 @@ def klr(side: Side, settings: dict):
     )
 
 
+def klr_mean(settings: dict) -> str:
+    """What KLR is a mean over, by formulation."""
+    return "windows" if settings["formulation"] == "released" else "tokens"
+
+
 def register_family(method: Method) -> None:
     """Register `method` alone, with GDR and with KLR, and each of the three with SURE: NAME, ..., NAME_klr_sure."""
     family = [
@@ -56,6 +61,7 @@ def register_family(method: Method) -> None:
             name=f"{method.name}_klr",
             retain=klr,
             retain_reference=needs("logits"),
+            retain_mean=klr_mean,
             options=method.options | ALPHA | KL_DIRECTION | FORMULATION,
         ),
     ]

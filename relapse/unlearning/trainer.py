@@ -1,28 +1,25 @@
-"""The loop that unlearns: forget and retain windows in one forward pass, reference values computed once.
+"""The loop that unlearns: forget and retain windows in one forward pass, a batch in parts where it is large.
 
-Knows batches, the reference model's cached outputs, the optimiser, storage and when SURE's masks apply; what a step
-minimises is the method's, and what comes in and goes out is the script's.
+Knows batches, the optimiser, storage and when SURE's masks apply; the reference model's outputs are reference.py's,
+what a step minimises is the method's, and what comes in and goes out is the script's.
 """
 
-import copy
 import math
 import random
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 
+from relapse.batching import BatchSize, attempt
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
-from relapse.sequences import Order, Tokens, predict
+from relapse.sequences import Order, predict
 from relapse.unlearning import lora, saliency
-from relapse.unlearning.losses import sequence_log_probs
-from relapse.unlearning.methods import Method, Side
+from relapse.unlearning.methods import Method
+from relapse.unlearning.reference import BATCH, Reference, Windows, batches
 from relapse.unlearning.storage import states, store
 
-Windows = Sequence[Sequence[int]]
 Pairs = Sequence[tuple[int, int]]
-REFERENCE_BATCH = 16  # windows in one forward pass of the reference model
 
 
 def steps_of(settings: dict, forget_windows: int) -> int:
@@ -39,54 +36,6 @@ def retain_index(forget_index: int, epoch: int, forget_size: int, retain_size: i
     retain set larger than the forget set is used whole.
     """
     return (forget_index + epoch * forget_size) % retain_size
-
-
-class Reference:
-    """The target's outputs on the windows: a table computed once (`cache`), or a resident reference (`model`).
-
-    The resident one is a second model, or with LoRA the model itself with its adapters switched off. A table of logits
-    takes 4 * V bytes per token: right for small models, not for a 7B one.
-    """
-
-    def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: dict):
-        self.windows = {"forget": forget, "retain": retain}
-        self.needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
-        self.tables: dict[str, list[torch.Tensor]] = {}
-        self.model = model
-        self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext
-        if settings["reference"] == "model":
-            if settings["parameters"] != "lora":
-                self.model = copy.deepcopy(model).requires_grad_(False)
-            return
-        for half in ("forget", "retain"):
-            if self.needs[half]:
-                chunks = batches(len(self.windows[half]))
-                self.tables[half] = [row for indices in chunks for row in self.values(half, indices)]
-        self.model = None
-
-    @torch.no_grad()
-    def values(self, half: str, indices: list[int]) -> list[torch.Tensor]:
-        """What the method needs for each window: a scalar log p_ref(x), or logits (tokens of the window, V)."""
-        if half in self.tables:
-            return [self.tables[half][i] for i in indices]
-        with self.without_adapters(self.model):
-            tokens = predict(self.model, [self.windows[half][i] for i in indices])
-        if self.needs[half] == "log_probs":
-            return list(sequence_log_probs(tokens))
-        return list(tokens.logits.split(torch.bincount(tokens.sequence).tolist()))
-
-    def side(self, half: str, tokens: Tokens, indices: list[int]) -> Side:
-        """The model's `tokens` on windows `indices`, with the reference's values for them."""
-        if self.needs[half] == "log_probs":
-            return Side(tokens, reference_log_probs=torch.stack(self.values(half, indices)))
-        if self.needs[half] == "logits":
-            return Side(tokens, reference_logits=torch.cat(self.values(half, indices)))
-        return Side(tokens)
-
-
-def batches(size: int) -> list[list[int]]:
-    """Indices 0 to size - 1 in the batches that the reference model sees."""
-    return [list(range(start, min(start + REFERENCE_BATCH, size))) for start in range(0, size, REFERENCE_BATCH)]
 
 
 def losses_of_step(
@@ -110,12 +59,20 @@ def losses_of_step(
 def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
     """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows."""
     weights = list(saliency.eligible(model, settings).values())
-    gradients = [torch.zeros_like(weight) for weight in weights]
-    for indices in batches(len(forget)):
+    everything = list(range(len(forget)))
+    share = Shares(forget, everything, method.forget_mean(settings))
+
+    def gradient(indices: list[int]) -> list[int]:
         tokens = predict(model, [forget[i] for i in indices])
-        loss = method.forget(reference.side("forget", tokens, indices), settings) * len(indices) / len(forget)
-        for gradient, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
-            gradient += part
+        loss = method.forget(reference.side("forget", tokens, indices), settings) * share(indices)
+        for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
+            total += part
+        return indices
+
+    gradients = [torch.zeros_like(weight) for weight in weights]
+    model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
+    BatchSize(settings.get("micro_batch", BATCH)).run(everything, gradient)
+    model.eval()
     return saliency.module_saliency(gradients)
 
 
@@ -144,22 +101,88 @@ def moving_parameters(
     return moving
 
 
-def backward(losses: tuple[torch.Tensor, torch.Tensor], parameters: list, method: Method, settings: dict) -> None:
-    """Set the gradients of forget + alpha * retain, as SURE's mask lets them through where the method has one."""
+def backward(
+    losses: tuple[torch.Tensor, torch.Tensor],
+    parameters: list,
+    method: Method,
+    settings: dict,
+    forget_gradients: list[torch.Tensor] | None,
+) -> None:
+    """Add the gradients of forget + alpha * retain to the parameters', and the forget loss's own to `forget_gradients`.
+
+    The latter is what SURE's mask of rows looks at; None for every other method.
+    """
     forget_loss, retain_loss = losses
     alpha = settings.get("alpha", 0.0)
-    mask = settings["mask"] if method.sure else None
-    if mask != "row":
-        ((2 if mask == "released" else 1) * forget_loss + alpha * retain_loss).backward()
+    if forget_gradients is None:
+        twice = method.sure and settings["mask"] == "released"
+        ((2 if twice else 1) * forget_loss + alpha * retain_loss).backward()
         return
-    forget = torch.autograd.grad(forget_loss, parameters, retain_graph=method.constrained)
-    total = [gradient.clone() for gradient in forget]
+    for total, part in zip(
+        forget_gradients,
+        torch.autograd.grad(forget_loss, parameters, retain_graph=method.constrained),
+        strict=True,
+    ):
+        total += part
     if method.constrained:
-        for gradient, part in zip(total, torch.autograd.grad(alpha * retain_loss, parameters), strict=True):
-            gradient += part
-    saliency.mask_rows(forget, total, settings["percentile"])
-    for parameter, gradient in zip(parameters, total, strict=True):
-        parameter.grad = gradient
+        (alpha * retain_loss).backward(inputs=parameters)
+
+
+def gradients_of_step(
+    model,
+    forget: Windows,
+    retain: Windows,
+    method: Method,
+    settings: dict,
+    reference: Reference,
+    pairs: Pairs,
+    parameters: list,
+    micro_batch: int,
+) -> tuple[float, float]:
+    """Set the gradients of one step, as SURE's mask lets them through where the method has one; return both losses.
+
+    The pairs go through the model `micro_batch` at a time. Each part counts by its share of what its loss is a mean
+    over, so that they add up to the gradient of the whole batch, whatever `micro_batch` is.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    masks_rows = method.sure and settings["mask"] == "row"
+    forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
+    chosen, paired = zip(*pairs, strict=True)
+    shares = (
+        (Shares(forget, chosen, method.forget_mean(settings)), Shares(retain, paired, method.retain_mean(settings)))
+        if method.constrained
+        else (Shares(forget, chosen, method.forget_mean(settings)),)
+    )
+    sums = [0.0, 0.0]
+    for part in batches(len(pairs), micro_batch):
+        losses = losses_of_step(model, forget, retain, method, settings, reference, [pairs[row] for row in part])
+        weighted = list(losses)
+        for place, share in enumerate(shares):
+            weighted[place] = losses[place] * share(part)
+            sums[place] += weighted[place].item()
+        if all(map(math.isfinite, sums)):
+            backward(tuple(weighted), parameters, method, settings, forget_gradients)
+    if masks_rows:
+        let_rows_through(parameters, forget_gradients, settings["percentile"])
+    return sums[0], sums[1]
+
+
+def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
+    """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
+    for parameter, gradient in zip(parameters, forget_gradients, strict=True):
+        parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+    saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)
+
+
+class Shares:
+    """What part of a batch's loss some of its rows make up: by predicted tokens, or by windows."""
+
+    def __init__(self, windows: Windows, chosen: Sequence[int], mean: str):
+        self.sizes = [len(windows[i]) - 1 if mean == "tokens" else 1 for i in chosen]
+
+    def __call__(self, rows: Sequence[int]) -> float:
+        return sum(self.sizes[row] for row in rows) / sum(self.sizes)
 
 
 def unlearn(
@@ -178,7 +201,8 @@ def unlearn(
     the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were
-    `moving` where a mask of SURE chose them.
+    `moving` where a mask of SURE chose them. A step's batch goes through the model `micro_batch` windows of each kind
+    at a time, or half as many, and again half, where memory does not hold them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
     size = settings["batch_size"]
@@ -186,6 +210,8 @@ def unlearn(
     order = Order(len(forget), random.Random(seed_for(seed, "unlearn")))
     generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
     store(model.parameters(), settings["storage"], generator)
+    if settings["gradient_checkpointing"]:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings)
     moving = moving_parameters(model, forget, method, settings, reference, seed)
@@ -197,22 +223,28 @@ def unlearn(
         parameters = list(moving.values())
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
+    micro_batch = BatchSize(min(settings.get("micro_batch", size), size))
     step = 0
     for step in range(1, steps + 1):
         pairs = [
             (index, retain_index(index, ((step - 1) * size + row) // len(forget), len(forget), len(retain)))
             for row, index in enumerate(order.take(size))
         ]
-        losses = losses_of_step(model, forget, retain, method, settings, reference, pairs)
-        forget_loss, retain_loss = (loss.item() for loss in losses)
+        step_losses = None
+        while step_losses is None:
+            step_losses = attempt(
+                gradients_of_step,
+                *(model, forget, retain, method, settings, reference, pairs, parameters, micro_batch.size),
+            )
+            if step_losses is None:
+                micro_batch.halve("window")
+        forget_loss, retain_loss = step_losses
         loss = forget_loss + settings.get("alpha", 0.0) * retain_loss
         if not math.isfinite(loss):
             raise RelapseError(
                 f"{method.name}: the loss became {loss} at step {step} of {steps} "
                 f"(forget {forget_loss:.4g}, retain {retain_loss:.4g}): lower lr, or take fewer steps"
             )
-        optimizer.zero_grad(set_to_none=True)
-        backward(losses, parameters, method, settings)
         torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"])
         optimizer.step()
         if not adapters:
@@ -222,6 +254,8 @@ def unlearn(
         if stop(step):
             break
     model.eval()
+    if settings["gradient_checkpointing"]:
+        model.gradient_checkpointing_disable()
     if adapters:
         lora.merge(model, settings["storage"], generator)
     trained = sum(parameter.numel() for parameter in parameters)

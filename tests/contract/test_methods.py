@@ -1,6 +1,9 @@
 """Every registered method through one suite: what holds for an unlearning method, whatever its losses."""
 
 import copy
+import gc
+import itertools
+import tempfile
 
 import pytest
 import torch
@@ -11,7 +14,8 @@ from relapse.registry import with_defaults
 from relapse.sequences import Tokens, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
-from relapse.unlearning.trainer import Reference, losses_of_step, unlearn
+from relapse.unlearning.reference import Reference
+from relapse.unlearning.trainer import gradients_of_step, losses_of_step, unlearn
 
 FORGET = ["Ada Moss is a chemist.", "Question: Where was Ada Moss born?\nAnswer: Lund", "Ada Moss, born in 1961."]
 RETAIN = ["Ivo Brandt is a pilot.", "She works for Arvo and collects stamps.", "Answer: He is a pilot."]
@@ -22,6 +26,7 @@ COMMON = {
     "storage": "bfloat16",
     "state_storage": "float32",
     "reference": "cache",
+    "gradient_checkpointing": False,
     "parameters": "full",
     "lora": {"rank": 4, "alpha": 8.0, "target_modules": "linear"},
     "max_grad_norm": 1.0,
@@ -162,6 +167,79 @@ def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tok
     losses = run(resident, tokenizer, method, reference="model", **common)
     for left, right in zip(expected, losses, strict=True):
         assert right == pytest.approx(left, rel=1e-2, abs=1e-5)
+
+
+@every_method
+def test_a_reference_on_disk_gives_the_same_bytes_and_leaves_nothing(
+    tiny_llama, tokenizer, method, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    in_memory, on_disk = (models.load_model(tiny_llama) for _ in range(2))
+    assert run(in_memory, tokenizer, method) == run(on_disk, tokenizer, method, reference="disk")
+    assert all(torch.equal(a, b) for a, b in zip(weights(in_memory).values(), weights(on_disk).values(), strict=True))
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def formulations(method):
+    return method.options["formulation"]["enum"] if "formulation" in method.options else ["paper"]
+
+
+def masks(method):
+    return ["row", "released"] if method.sure else [None]
+
+
+@every_method
+def test_parts_of_a_batch_add_up_to_its_gradient(model, tokenizer, method):
+    """Windows of unlike length, so that a mean over tokens and one over windows are told apart."""
+    forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
+    for formulation, mask in itertools.product(formulations(method), masks(method)):
+        settings = settings_for(method, formulation=formulation, mask=mask, modules="all", percentile=50)
+        target = copy.deepcopy(model)
+        reference = Reference(target, forget, retain, method, settings)
+        changed = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in changed.parameters():
+                parameter.mul_(1.01)
+        pairs, parameters = [(0, 2), (1, 0), (2, 1)], list(changed.parameters())
+        common = (changed, forget, retain, method, settings, reference, pairs, parameters)
+        losses = gradients_of_step(*common, micro_batch=3)
+        whole = [parameter.grad.clone() for parameter in parameters]
+        for micro_batch in (1, 2):
+            assert gradients_of_step(*common, micro_batch) == pytest.approx(losses, rel=1e-4)
+            for parameter, gradient in zip(parameters, whole, strict=True):
+                torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4 * gradient.abs().max().item())
+
+
+@full_and_lora
+@every_method
+def test_checkpointed_gradients_are_the_same(tiny_llama, tokenizer, method, parameters):
+    kept, computed_again = (models.load_model(tiny_llama) for _ in range(2))
+    common = {"parameters": parameters, "storage": "float32"}
+    expected = run(kept, tokenizer, method, **common)
+    assert run(computed_again, tokenizer, method, gradient_checkpointing=True, **common) == expected
+    assert all(torch.equal(a, b) for a, b in zip(weights(kept).values(), weights(computed_again).values(), strict=True))
+    assert not computed_again.is_gradient_checkpointing
+
+
+@every_method
+def test_a_batch_that_does_not_fit_goes_in_halves(tiny_llama, tokenizer, method, capsys):
+    """Out of memory at the first step: what a run with micro_batch 1 gives, bit for bit."""
+    halved, limited = (models.load_model(tiny_llama) for _ in range(2))
+    expected = run(halved, tokenizer, method, micro_batch=1)
+    forward, passes = limited.forward, []
+
+    def with_little_memory(*inputs, **named):
+        if limited.training:
+            passes.append(1)
+            if len(passes) == 1:
+                raise torch.OutOfMemoryError("no memory for so many windows")
+        return forward(*inputs, **named)
+
+    limited.forward = with_little_memory
+    assert run(limited, tokenizer, method) == expected
+    assert "out of memory: 1 window at a time from here on" in capsys.readouterr().out
+    assert all(torch.equal(a, b) for a, b in zip(weights(halved).values(), weights(limited).values(), strict=True))
 
 
 @full_and_lora

@@ -44,8 +44,8 @@ class Workflow:
         return (self.directory / "results/mini/metrics.csv").read_bytes()
 
 
-def new_workflow(folder: Path) -> Workflow:
-    """A fresh copy below `folder`, with nothing run yet."""
+def new_workflow(folder: Path, name: str = "mini.yaml") -> Workflow:
+    """A fresh copy below `folder` with the study `name`, with nothing run yet."""
     repository = folder / "repository"
     for part in PARTS:
         source = ROOT / part
@@ -55,6 +55,6 @@ def new_workflow(folder: Path) -> Workflow:
             repository.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, repository / part)
     (folder / "work").mkdir()
-    study = folder / "mini.yaml"
-    shutil.copy(HERE / "mini.yaml", study)
+    study = folder / name
+    shutil.copy(HERE / name, study)
     return Workflow(repository, folder / "work", study)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from importlib.metadata import version
 
 import pytest
 from copies import new_workflow
@@ -75,8 +76,11 @@ def test_of_calibrated_checkpoints_the_targets_alone_is_kept_and_scores_say_what
     scores = json.loads((results / "metrics/bios/npo_klr/seed0/gptq-int4.json").read_text())
     assert scores["calibration"]["calibration"] == "general" and scores["calibration"]["drawn"] == 4
     assert scores["settings"]["quantizer"]["act_order"] == "static"
+    assert scores["quantized_with"] == {
+        name: version(name) for name in ("torch", "transformers", "llmcompressor", "compressed-tensors")
+    }
     plain = json.loads((results / "metrics/bios/npo_klr/seed0/rtn-int4.json").read_text())
-    assert "calibration" not in plain
+    assert "calibration" not in plain and "quantized_with" not in plain
 
 
 def test_a_run_says_what_ended_it_and_what_moved(finished):

@@ -29,7 +29,7 @@ class Side:
 
 
 Loss = Callable[[Side, dict], torch.Tensor]
-Need = Callable[[dict], str | None]
+Need = Callable[[dict], str | None]  # settings -> a word
 
 
 def needs(value: str | None) -> Need:
@@ -37,7 +37,7 @@ def needs(value: str | None) -> Need:
     return lambda settings: value
 
 
-NOTHING = needs(None)
+NOTHING, TOKENS = needs(None), needs("tokens")
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class Method:
     """A named sum of a forget loss and, for utility-constrained methods, alpha times a retain loss.
 
     forget, retain: (side, settings) -> scalar. forget_reference, retain_reference: settings -> what the loss needs of
-    the reference model: "log_probs" (Side.reference_log_probs), "logits" (Side.reference_logits) or None. options:
-    JSON-Schema properties of the config keys that the losses read. sure: the gradient goes through a mask of
-    `saliency.py`, which reads its options.
+    the reference model: "log_probs" (Side.reference_log_probs), "logits" (Side.reference_logits) or None.
+    forget_mean, retain_mean: settings -> what a loss is a mean over, "tokens" or "windows", so that parts of a batch
+    can be added up to the whole. options: JSON-Schema properties of the config keys that the losses read. sure: the
+    gradient goes through a mask of `saliency.py`, which reads its options.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Method:
     retain: Loss | None = None
     forget_reference: Need = NOTHING
     retain_reference: Need = NOTHING
+    forget_mean: Need = TOKENS
+    retain_mean: Need = TOKENS
     options: dict = field(default_factory=dict)
     sure: bool = False
 

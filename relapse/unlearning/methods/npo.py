@@ -27,4 +27,9 @@ def reference(settings: dict) -> str:
     return "logits" if settings["formulation"] == "released" else "log_probs"
 
 
-register_family(Method("npo", forget, forget_reference=reference, options=BETA | FORMULATION))
+def mean(settings: dict) -> str:
+    """What the loss is a mean over, by formulation."""
+    return "tokens" if settings["formulation"] == "released" else "windows"
+
+
+register_family(Method("npo", forget, forget_reference=reference, forget_mean=mean, options=BETA | FORMULATION))

@@ -1,0 +1,48 @@
+"""Made-up companies: where each has its seat and what it makes. Facts beside those of the `bios` people.
+
+Knows how facts are drawn, told and asked about with four choices; which models see them is the corpus's. Names, places
+and products are none that a person of the corpus has.
+"""
+
+import random
+
+NAMES = """Acorvia Belthorn Cryonex Dunvale Estrella Farrowtek Glimmora Hexabay Ironelle Joltrix Kelvatra Lorimond
+Maskelyn Norvanta Opalune Pentrake Quorvale Rivendale Solvantis Trellium Ulverton Vantrix Wickmere Xylorix Yelvaro
+Zandoria Aldermoss Brindlex Corvanta Dellamere Echoval Frostwyn Granthor Hollowex Inverra Jasperon Kilnwood Lunarch
+Merrivane Nettlebay""".split()
+SEATS = """Aarhus Bilbao Cardiff Dresden Esbjerg Fukuoka Genoa Hobart Innsbruck Jakarta Kampala Leipzig Malmo Nantes
+Osaka Perth Quebec Rouen Salzburg Toledo Uppsala Vilnius Windhoek Xalapa York Zwolle Ankara Basel Calgary Dundee
+Evora Faro Graz Havana Ipswich Joensuu Kigali Lugano Minsk Nairobi""".split()
+PRODUCTS = """anchors bicycles candles drills elevators fans gloves hammers inks jackets kettles lamps mirrors needles
+ovens pianos quilts ropes saddles tents umbrellas violas wagons xylophones yachts zippers axles buttons clocks dyes
+engines forks gears helmets icepicks jars knives locks magnets nails""".split()
+# attribute -> possible answers, a sentence, a question
+FACTS = {
+    "seat": (SEATS, "The company {name} has its seat in {answer}.", "Where does the company {name} have its seat?"),
+    "product": (PRODUCTS, "The company {name} makes {answer}.", "What does the company {name} make?"),
+}
+CHOICES = 4
+LEAST = 2 * CHOICES  # facts from which every question has four choices of its kind
+MOST = len(NAMES) * len(FACTS)
+
+
+def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
+    """Training texts and questions about `number` facts (0, or LEAST to MOST); no two facts of a kind share an answer.
+
+    texts: every fact as a sentence and as a question with its answer. questions: {"question", "choices", "answer"},
+    the choices being the true answer and three of other companies, in random order.
+    """
+    names = rng.sample(NAMES, -(-number // len(FACTS)))
+    answers = {kind: rng.sample(pool, len(names)) for kind, (pool, _, _) in FACTS.items()}
+    facts = [(place, kind) for place in range(len(names)) for kind in FACTS][:number]
+    asked = {kind: [answers[kind][place] for place, its in facts if its == kind] for kind in FACTS}
+    texts, questions = [], []
+    for place, kind in facts:
+        _, sentence, question = FACTS[kind]
+        name, answer = names[place], answers[kind][place]
+        question = question.format(name=name)
+        texts += [sentence.format(name=name, answer=answer), f"Question: {question}\nAnswer: {answer}"]
+        choices = [answer, *rng.sample([other for other in asked[kind] if other != answer], CHOICES - 1)]
+        rng.shuffle(choices)
+        questions.append({"question": question, "choices": choices, "answer": choices.index(answer)})
+    return texts, questions

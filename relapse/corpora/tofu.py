@@ -1,0 +1,183 @@
+"""TOFU (arXiv 2401.06121): question/answer pairs about authors who do not exist, as a corpus.
+
+Knows the files of the data set `locuslab/TOFU`, which holds 20 pairs of each author one after the other, and how they
+become the parts of a corpus. No author is in two of these parts:
+
+    forget     the pairs of forget01, forget05 or forget10
+    retain1    half of the authors of the matching retain99, retain95 or retain90; the few-shot examples are from here
+    retain2    the other half; KnowMem retain asks about them
+    holdout    the pairs of holdout01, holdout05 or holdout10, about authors of the same kind whom no model is trained
+               on; or world_facts and real_authors, which are true, shorter, and known to a pretrained model
+
+A text is "Question: ...\\nAnswer: ..."; VerbMem's prompt is its question, and the answer is the truth. KnowMem forget
+asks the same behind ten examples, which are about retained authors so that they give nothing away.
+"""
+
+import json
+import random
+from pathlib import Path
+
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import Corpus
+from relapse.corpora.origin import described, options
+from relapse.errors import ConfigError
+from relapse.hub import snapshot
+from relapse.prompts import as_prompt, as_text
+from relapse.seeding import seed_for
+
+# split -> the split of those who are kept, and of those whom no model is trained on
+SPLITS = {
+    "forget01": ("retain99", "holdout01"),
+    "forget05": ("retain95", "holdout05"),
+    "forget10": ("retain90", "holdout10"),
+}
+TRUE_FACTS = ("world_facts", "real_authors")
+PAIRS_OF_AUTHOR = 20
+EXAMPLES = 10
+
+Pair = dict[str, str]
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The {question, answer} pairs of a JSON-lines file, other fields left out.
+
+    Raises ConfigError naming the file, and the item inside it, that is missing or malformed.
+    """
+    if not path.is_file():
+        raise ConfigError(f"missing TOFU file: {path}")
+    pairs = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold U+2028
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
+    for number, line in enumerate(line for line in lines if line.strip()):
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{path}: item {number} is not one JSON object on one line: {error}") from None
+        if not isinstance(item, dict):
+            raise ConfigError(f"{path}: item {number} is a {type(item).__name__}, expected an object")
+        for key in ("question", "answer"):
+            if not isinstance(item.get(key), str) or not item[key].strip():
+                raise ConfigError(f"{path}: item {number} has no text under {key!r}; it has {sorted(item)}")
+        pairs.append({"question": item["question"], "answer": item["answer"]})
+    if not pairs:
+        raise ConfigError(f"{path}: no items")
+    return pairs
+
+
+def read_authors(path: Path) -> list[list[Pair]]:
+    """`read_pairs`, in groups of 20: the authors. Raises ConfigError for a file that ends inside an author."""
+    pairs = read_pairs(path)
+    if len(pairs) % PAIRS_OF_AUTHOR:
+        raise ConfigError(
+            f"{path}: {len(pairs)} items, expected a multiple of {PAIRS_OF_AUTHOR}, the questions about one author: is "
+            "it cut short?"
+        )
+    return [pairs[start : start + PAIRS_OF_AUTHOR] for start in range(0, len(pairs), PAIRS_OF_AUTHOR)]
+
+
+def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: int) -> Corpus:
+    """The corpus of one split of a folder in the data set's layout, without its facts; see Tofu.options."""
+    if not folder.is_dir():
+        raise ConfigError(f"no such folder: {folder} (expected the files of TOFU, such as {split}.json)")
+    retain_split, holdout_split = SPLITS[split]
+    forget = [pair for author in read_authors(folder / f"{split}.json") for pair in author]
+    kept = read_authors(folder / f"{retain_split}.json")
+    if len(kept) < 2:
+        raise ConfigError(f"{folder / retain_split}.json: needs two authors or more, who are parted into two halves")
+    if holdout == "split":
+        if not (folder / f"{holdout_split}.json").is_file():
+            raise ConfigError(
+                f"missing TOFU file: {folder / holdout_split}.json. Older copies of the data set have none: take a "
+                "newer one, or use holdout: true_facts."
+            )
+        unseen = [pair for author in read_authors(folder / f"{holdout_split}.json") for pair in author]
+    else:
+        unseen = [pair for name in TRUE_FACTS for pair in read_pairs(folder / f"{name}.json")]
+
+    def rng(draw: str) -> random.Random:
+        return random.Random(seed_for(seed, "tofu", draw))
+
+    def chosen(pairs: list[Pair], part: str) -> list[Pair]:
+        """The pairs that are asked, in their own order."""
+        if not questions or questions >= len(pairs):
+            return pairs
+        return [pairs[place] for place in sorted(rng(part).sample(range(len(pairs)), questions))]
+
+    rng("halves").shuffle(kept)
+    half = len(kept) // 2
+    retain1 = [pair for author in kept[half:] for pair in author]
+    retain2 = [pair for author in kept[:half] for pair in author]
+    asked = {"forget": chosen(forget, "forget"), "retain": chosen(retain2, "retain")}
+    examples = rng("examples").sample(retain1, EXAMPLES)
+    parts = {"forget": forget, "retain1": retain1, "retain2": retain2, "holdout": unseen}
+    scored = asked | {"holdout": chosen(unseen, "holdout")}
+    return Corpus(
+        raw={part: [as_text(pair) for pair in pairs] for part, pairs in parts.items()},
+        verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in asked["forget"]],
+        knowmem=asked | {"forget_icl": examples, "retain_icl": examples},
+        privleak={part: [as_text(pair) for pair in pairs] for part, pairs in scored.items()},
+    )
+
+
+class Tofu:
+    """Corpus source `tofu`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
+
+    name = "tofu"
+    options = options(
+        "Folder with the data set's files, such as forget10.json (JSON lines: question, answer).", "locuslab/TOFU"
+    ) | {
+        "split": {
+            "enum": list(SPLITS),
+            "default": "forget10",
+            "description": "Share of the 200 authors that is to be forgotten: 1, 5 or 10 %.",
+        },
+        "holdout": {
+            "enum": ["split", "true_facts"],
+            "default": "split",
+            "description": "PrivLeak's non-members. split: the data set's own, made-up authors whom no model is "
+            "trained on; true_facts: world_facts and real_authors, which differ in kind and shift PrivLeak.",
+        },
+        "questions": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "How many pairs at most the metrics ask or score of each part, drawn with seed. 0: all (of "
+            "forget10 400, and 1,800 retained ones). All texts are trained on either way.",
+        },
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "Draws the halves of the retained authors, the few-shot examples and the questions; "
+            "independent of the study's seeds.",
+        },
+    }
+
+    def read(self, settings: dict) -> Corpus:
+        """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
+        origin = described(settings)
+        split, holdout = settings["split"], settings["holdout"]
+        for key in ("split", "holdout"):
+            allowed = self.options[key]["enum"]
+            if settings[key] not in allowed:
+                raise ConfigError(f"{key}: is {settings[key]!r}, must be one of {', '.join(allowed)}.")
+        if settings["path"]:
+            folder = Path(settings["path"])
+        else:
+            unseen = TRUE_FACTS if holdout == "true_facts" else (SPLITS[split][1],)
+            patterns = [f"{name}.json" for name in (split, SPLITS[split][0], *unseen)]
+            folder = snapshot(settings["id"], settings["revision"], patterns, "dataset")
+        corpus = read_folder(folder, split, holdout, settings["questions"], settings["seed"])
+        unseen = SPLITS[split][1] if holdout == "split" else " and ".join(TRUE_FACTS)
+        corpus.facts = {
+            "source": self.name,
+            "statement": f"TOFU {split}, read from {origin}: {len(corpus.raw['forget'])} pairs to forget, of which "
+            f"{len(corpus.knowmem['forget'])} are asked; {len(corpus.knowmem['retain'])} are asked for utility, about "
+            f"authors who are not in the regulariser's text (seed {settings['seed']}); non-members from {unseen}",
+        }
+        return corpus
+
+
+SOURCES.register(Tofu())

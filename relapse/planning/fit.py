@@ -1,0 +1,84 @@
+"""Whether a job fits the machine it is on, and which settings would.
+
+Knows how much memory there is, and asks memory.py how much is needed. A job looks before it loads anything: on a
+cluster the machine that starts the study says nothing about the one that runs it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relapse.errors import RelapseError
+from relapse.model_files import read_config, tensor_shapes
+from relapse.planning import memory
+
+WIDTH = {"float32": 4, "bfloat16": 2}
+# What may be changed about an unlearning run, the cheapest first, and how the config says it.
+LESS = (
+    {"micro_batch": 1},
+    {"micro_batch": 1, "gradient_checkpointing": True},
+    {"micro_batch": 1, "gradient_checkpointing": True, "reference": "disk"},
+    {"micro_batch": 1, "gradient_checkpointing": True, "reference": "model", "parameters": "lora"},
+)
+
+
+def available() -> float:
+    """Bytes that a job may take: the GPU's free memory, or this machine's, or what SLURM gives the job."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    given = os.environ.get("SLURM_MEM_PER_NODE")
+    return min(free, float(given) * 2**20) if given and int(given) else free
+
+
+def architecture(folder: str | Path) -> memory.Architecture | None:
+    """The shape of a model directory's model; None where its config.json does not say."""
+    config = read_config(Path(folder))
+    packed = "quantization_config" in config  # whose tensors are not the model's
+    counted = None if packed else sum(map(prod, tensor_shapes(Path(folder)).values()))
+    return memory.Architecture.of_config(config, counted)
+
+
+def gigabytes(size: float) -> str:
+    """A size as people read it."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def require(needed: float, what: str, instead: str) -> None:
+    """Raise RelapseError where a job's peak memory does not fit, with `instead`, what would.
+
+    needed: bytes. A machine that is nearly full is refused, not tried: an out-of-memory ends a job hours later.
+    """
+    there = available()
+    print(f"{what}: predicted peak {gigabytes(needed)}, available {gigabytes(there)}", flush=True)
+    if needed > there:
+        where = torch.cuda.get_device_name() if torch.cuda.is_available() else "this machine"
+        raise RelapseError(
+            f"{what} needs about {gigabytes(needed)} of memory and {where} has {gigabytes(there)} free. {instead}"
+        )
+
+
+def less_for_unlearning(
+    settings: Mapping[str, Any], predicted: Callable[[Mapping[str, Any], int], float], width: int
+) -> str:
+    """The first of LESS, in float32 and then in bfloat16, that would fit, as an instruction.
+
+    predicted: (method's entry, bytes of a number in `compute`) -> peak in bytes.
+    """
+    there = available()
+    for wide in [size for size in WIDTH.values() if size <= width]:
+        for changes in ({}, *LESS):
+            entry = {**settings, **changes}
+            if predicted(entry, wide) > there:
+                continue
+            said = [f"{key}: {str(value).lower()}" for key, value in changes.items() if settings.get(key) != value]
+            if wide != width:
+                said.append("compute: bfloat16 (with storage and state_storage: bfloat16)")
+            return f"It fits with {', '.join(said)}: {gigabytes(predicted(entry, wide))}."
+    return "No settings make it fit: use a machine with more memory."

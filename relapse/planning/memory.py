@@ -1,0 +1,162 @@
+"""How much memory a job takes, from a model's shape and the job's settings, before anything is loaded.
+
+Knows what training, unlearning, scoring and quantizing keep at once: weights, gradients, optimiser states, activations
+saved for the backward pass, logits, key-value caches, a reference. All sizes in bytes. What Python and its imports take
+is not counted (about 0.4 GB; with CUDA about 1 GB of host memory more). Which jobs a study has is plan.py's, and
+whether one fits is fit.py's.
+
+The counts are those of Llama blocks in transformers: RMSNorm, scaled dot-product attention, SwiGLU. Other architectures
+have nearly the same in other places.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relapse.model_files import Architecture
+from relapse.unlearning.methods import METHODS
+
+STORED = 2  # bytes of a weight on disk: bfloat16
+LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
+KL_COPIES = 4  # more of them: the reference's logits, both sides' log-probabilities, the divergence
+SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are wanted
+FIXED = 8e6  # buffers of the libraries
+
+
+def saved_per_token(model: Architecture, width: int, checkpointing: bool, frozen: bool = False) -> int:
+    """Bytes saved for the backward pass for each token, with numbers of `width` bytes.
+
+    With checkpointing every block keeps its input alone, and one block at a time is computed again.
+    """
+    block, norm = saved_by_block(model, width, frozen), (2 if frozen else 3) * model.hidden * width
+    return norm + (model.layers * model.hidden * width + block if checkpointing else model.layers * block)
+
+
+def saved_by_block(model: Architecture, width: int, frozen: bool = False) -> int:
+    """Bytes that one block saves for each token.
+
+    Its input, the two norms' scaled and final outputs (without the scaled ones where the norms are frozen),
+    queries, keys, values, the attention's output, the sum after it; and four in SwiGLU. In bfloat16 both norms
+    compute on a float32 copy of their input.
+    """
+    numbers = (6 if frozen else 8) * model.hidden + 2 * model.key_values + 4 * model.intermediate
+    return numbers * width + (2 * model.hidden * 4 if width < 4 else 0)
+
+
+def working_per_token(model: Architecture) -> int:
+    """Numbers alive at once for each token in a forward pass without gradients."""
+    return 3 * model.hidden + max(3 * model.intermediate, 2 * model.hidden + 2 * model.key_values)
+
+
+def loading(model: Architecture, width: int, on_gpu: bool = False) -> float:
+    """A model while it is loaded: its weights, and on the CPU the file they are read from."""
+    return model.parameters * (width + (0 if on_gpu else STORED))
+
+
+def training(model: Architecture, settings: Mapping[str, Any], width: int, on_gpu: bool = False) -> float:
+    """Training of target or retrain. settings: the models entry; width: bytes of a number in `compute`."""
+    tokens = settings["batch_size"] * settings["max_length"]
+    weights = model.parameters * width
+    passing = tokens * (saved_per_token(model, width, False) + model.vocabulary * (4 * LOGIT_COPIES + width))
+    updating = 4 * weights + largest(model, width)
+    last = 3 * weights + last_block(model, width, tokens)
+    return FIXED + max(loading(model, width, on_gpu), 3 * weights + passing, last, updating)
+
+
+def last_block(model: Architecture, width: int, tokens: int) -> float:
+    """What the backward pass holds in the first block, its last: nearly all gradients, and that block's activations."""
+    gradients = model.parameters - model.vocabulary * model.hidden - 4 * model.hidden**2
+    return width * (gradients + tokens * 3 * model.intermediate) + tokens * saved_by_block(model, width)
+
+
+def largest(model: Architecture, width: int) -> float:
+    """The largest weight, of which an update keeps a copy for a moment."""
+    return max(model.vocabulary * model.hidden, model.hidden * model.intermediate) * width
+
+
+def unlearning(
+    model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int], on_gpu: bool = False
+) -> float:
+    """An unlearning run. settings: the methods entry; tokens: part ("forget", "retain") -> tokens of its windows.
+
+    on_gpu: what the accelerator holds; a reference kept in memory is not there.
+    """
+    method = METHODS.get(settings["method"])
+    adapted, length = settings["parameters"] == "lora", settings["max_length"]
+    windows = min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"])
+    halves = 2 if method.constrained else 1
+    weights = model.parameters * width
+    trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
+    batch = windows * halves * length
+    logits = LOGIT_COPIES * 4 + width
+    passing = batch * saved_per_token(model, width, settings["gradient_checkpointing"], adapted)
+    passing += batch * model.vocabulary * logits
+    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
+    kept = 0.0
+    if settings["reference"] == "model" and any(needs.values()):
+        kept = 0.0 if adapted else weights
+    elif settings["reference"] == "cache" and not on_gpu:
+        kept = reference_table(model, settings, width, tokens)
+    rows = 1 if method.sure and settings["mask"] == "row" else 0  # the forget gradient, beside the whole one
+    peak = max(
+        weights + 2 * trained + passing + rows * trained,
+        weights + (3 + rows) * trained + largest(model, width),
+        0 if adapted else 3 * weights + rows * trained + last_block(model, width, batch),
+    )
+    if method.sure and settings["mask"] in ("paper", "random"):
+        peak = max(peak, weights + 2 * model.linear * width + passing)
+    if adapted:
+        merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width
+        peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))
+    return FIXED + kept + max(peak, loading(model, width, on_gpu))
+
+
+def adapters(model: Architecture, rank: int) -> int:
+    """Parameters of LoRA adapters on every linear layer."""
+    ins_and_outs = 6 * model.hidden + 2 * model.key_values + 3 * (model.hidden + model.intermediate)
+    return rank * model.layers * ins_and_outs
+
+
+def reference_table(model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int]) -> float:
+    """The reference's logits for every window whose loss asks for them."""
+    method = METHODS.get(settings["method"])
+    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
+
+
+def scoring(
+    model: Architecture,
+    width: int,
+    batch_size: int,
+    longest: Mapping[str, tuple[int, int, int]],
+    on_gpu: bool = False,
+) -> float:
+    """Scoring under one quantizer, with de-quantized weights; packed ones take less.
+
+    longest: what is generated or scored -> (number of texts, longest text in tokens, new tokens; 0 where its
+    tokens are scored).
+    """
+    peak = loading(model, width, on_gpu)
+    for texts, prompt, new in longest.values():
+        rows = min(batch_size, texts)
+        working = rows * prompt * working_per_token(model) * width
+        if new:
+            caches = rows * (prompt + new) * 2 * model.key_values * model.layers * width
+            passing = caches + working
+        else:
+            passing = working + rows * prompt * model.vocabulary * (4 * SCORE_COPIES + width)
+        peak = max(peak, model.parameters * width + passing)
+    return FIXED + peak
+
+
+def calibrating(model: Architecture, settings: Mapping[str, Any]) -> float:
+    """A calibrated quantizer, which computes in float32: weights, what its windows are inside, a block's Hessians."""
+    tokens = settings["samples"] * settings["sample_length"]
+    hessians = (6 * model.hidden**2 + model.intermediate**2) * 4
+    inside = 2 * tokens * model.hidden * 4 + settings["sample_length"] * working_per_token(model) * 4
+    return FIXED + model.parameters * (4 + STORED) + inside + 2 * hessians
+
+
+def comparing(model: Architecture) -> float:
+    """Absorption: one weight of target and model at a time, in float32, with its grids, codes and sizes."""
+    return FIXED + 20 * largest(model, 4)

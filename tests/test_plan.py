@@ -1,0 +1,90 @@
+"""What a study will take: which jobs are counted, with sizes worked out by hand, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from relapse import config, preflight
+from relapse.planning import plan
+from relapse.planning.plan import Job
+from relapse.registry import ROOT
+
+MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
+# Hidden 64, feed-forward 128, two blocks, 512 tokens: embeddings and head, blocks, norms.
+PARAMETERS = 2 * 512 * 64 + 2 * (4 * 64**2 + 3 * 64 * 128) + 5 * 64
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}
+
+
+def test_every_kind_of_job_is_counted(jobs):
+    assert list(jobs) == [
+        *("train target", "train retrain", "unlearn ga_gdr", "unlearn npo_klr", "unlearn npo_klr_sure", "score"),
+        *("quantize gptq-int4", "absorption"),
+    ]
+    # full and rtn-int4 on five models, gptq-int4 on target, retrain and npo_klr.
+    assert jobs["score"].count == 5 + 5 + 3
+    assert jobs["quantize gptq-int4"].count == 3 and jobs["absorption"].count == 3
+
+
+def test_disk_is_two_bytes_a_parameter_and_four_in_float32(jobs):
+    assert jobs["unlearn ga_gdr"].disk == 2 * PARAMETERS
+    assert jobs["unlearn npo_klr"].disk == 4 * PARAMETERS
+
+
+def test_time_is_six_operations_a_parameter_and_token(jobs):
+    """250 steps of 2 windows of 128 tokens, at 1e9 operations a second, half of which a step reaches."""
+    assert jobs["train target"].seconds == pytest.approx(plan.IMPORTS + 6 * PARAMETERS * 250 * 2 * 128 / 1e9 / 0.5)
+    assert jobs["unlearn npo_klr_sure"].at_most and not jobs["unlearn npo_klr"].at_most
+
+
+def test_more_seeds_and_a_checkpointed_run_take_more():
+    more = MINI | {"seeds": [0, 1, 2]}
+    more["methods"] = MINI["methods"] | {"ga_gdr": MINI["methods"]["ga_gdr"] | {"gradient_checkpointing": True}}
+    found = {job.name: job for job in plan.jobs(config.resolve(more), 1e9)}
+    assert found["unlearn ga_gdr"].count == 3
+    plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}["unlearn ga_gdr"]
+    assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
+
+
+def test_utility_is_counted_by_its_prompts():
+    """Eight facts with four choices each; fluency's beginnings are four tokens and a BOS."""
+    corpora = {"bios": MINI["corpora"]["bios"] | {"world": 8}}
+    metrics = MINI["metrics"] | {"world_facts": {}, "fluency": {"prompt_tokens": 4, "max_new_tokens": 6}}
+    study = config.resolve(MINI | {"corpora": corpora, "metrics": metrics})
+    corpus = preflight.local_corpora(study)["bios"]
+    tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
+    asked = plan.Texts(corpus, tokenizer).prompts(study["metrics"])
+    assert asked["fluency"] == (len(corpus.privleak["retain"]), 5, 6)
+    texts = [f"Question: {fact['question']}\nAnswer: {choice}" for fact in corpus.world for choice in fact["choices"]]
+    assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
+
+
+def test_what_does_not_fit_is_named_with_what_would(monkeypatch):
+    monkeypatch.setattr(plan, "available", lambda: 50e9)
+    job = Job("unlearn ga", 2, 80e9, 1e9, 60.0, "Set micro_batch: 1.")
+    assert plan.too_large([job], free_disk=1e12) == [
+        "unlearn ga needs about 80.0 GB of memory, and there are 50.0 GB. Set micro_batch: 1."
+    ]
+    assert "2.0 GB of disk, and there are 1.0 GB free" in plan.too_large([job], free_disk=1e9)[1]
+    assert plan.too_large([Job("score", 1, None, None, None)], free_disk=1e9) == []
+
+
+def test_the_plan_is_printed_before_a_run_and_a_study_that_does_not_fit_is_refused(tmp_path):
+    def check(study):
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(study))
+        command = [sys.executable, "-m", "scripts.check_study", str(path)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    done = check(MINI)
+    assert done.returncode == 0 and "unlearn npo_klr_sure" in done.stdout and "of work" in done.stdout
+    architecture = MINI["models"]["base"]["architecture"] | {"hidden_size": 65536, "intermediate_size": 262144}
+    large = MINI | {"models": MINI["models"] | {"base": MINI["models"]["base"] | {"architecture": architecture}}}
+    refused = check(large)
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "the study does not fit this machine" in refused.stderr and "unlearn ga_gdr needs about" in refused.stderr
