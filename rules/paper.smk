@@ -5,6 +5,7 @@ localrules:
     retained,
     models_table,
     absorption_table,
+    comparison,
     recovery,
     figure_retained,
     figure_survival,

@@ -54,7 +54,6 @@ rule environment:
         touch(f"{ENVIRONMENTS}/{{environment}}/built"),
     log:
         f"{ENVIRONMENTS}/{{environment}}.log",
-    localrule: True  # a node of a cluster may reach no package index
     conda:
         "../envs/python.yaml"
     threads: 1
