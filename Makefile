@@ -6,6 +6,8 @@ BIN := .venv/bin
 STUDY = $(or $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9._-]*\).*/\1/p" $(CONFIG)),default)
 RESULTS = results/$(STUDY)
 SNAKEMAKE = $(BIN)/snakemake --configfile $(CONFIG)
+# With a profile, such as profiles/slurm, jobs run on other machines, which look for themselves whether they fit.
+ELSEWHERE = $(if $(SNAKEMAKE_PROFILE),--elsewhere)
 SOURCES = relapse scripts tests
 
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ help:
 	touch $@
 
 run: .venv/built
-	@$(BIN)/python -m scripts.check_study $(CONFIG)
+	@$(BIN)/python -m scripts.check_study $(ELSEWHERE) $(CONFIG)
 	$(SNAKEMAKE) --cores $(CORES)
 	@$(MAKE) --no-print-directory report
 	@echo
@@ -45,7 +47,7 @@ run: .venv/built
 	@cat $(RESULTS)/headline.txt
 
 plan: .venv/built
-	@$(BIN)/python -m scripts.check_study $(CONFIG)
+	@$(BIN)/python -m scripts.check_study $(ELSEWHERE) $(CONFIG)
 
 report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html

@@ -75,7 +75,7 @@ rule absorption:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=memory(5),
+        mem_mb=memory(1),
         runtime=growing(60),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
@@ -110,8 +110,9 @@ rule absorption_calibrated:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=memory(5),
+        mem_mb=memory(3),
         runtime=growing(60),
+        gpu=GPU,
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),
