@@ -101,6 +101,23 @@ def resolve(config: dict) -> dict:
     return filled
 
 
+def check_entry(section: str, name: str, entry: Any) -> None:
+    """Check one entry as it would stand in a study: `name` in `section` (quantizers or metrics), or section evaluation.
+
+    Raises ConfigError with a line for each problem.
+    """
+    schema, problems = _assemble({section: {name: entry}} if name else {})
+    part = schema["properties"][section]
+    part = part["properties"][name] if name else part
+    if not isinstance(entry, dict):
+        problems = [((), f"is {_shown(entry)}, must be {_wanted(part)}.")]
+    else:
+        problems = [(key[2:], text) for key, text in problems] + _violations(part, entry)
+    if problems:
+        where = (section, name) if name else (section,)
+        raise ConfigError("\n".join(_line(((*where, *key), text)) for key, text in problems))
+
+
 def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
     """Names under a quantizer's `methods` that no entry of the study has."""
     methods = _mapping(filled.get("methods"))

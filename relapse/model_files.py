@@ -85,8 +85,12 @@ def describe(entry: dict) -> Model:
 def cached(repository: str, revision: str) -> Path | None:
     """Folder of a Hub snapshot that is in the cache with its weights; None where it is not. Asks no network."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    config = try_to_load_from_cache(repository, "config.json", revision=revision)
+    try:
+        config = try_to_load_from_cache(repository, "config.json", revision=revision)
+    except HFValidationError:
+        raise ConfigError(f"id: {repository!r} is no id on the Hub: it reads OWNER/NAME") from None
     folder = Path(config).parent if isinstance(config, str) else None
     return folder if folder and any(folder.glob("*.safetensors")) else None
 
@@ -126,6 +130,13 @@ def read_model(folder: Path) -> Model:
         raise ConfigError(
             f"{folder}: config.json says vocab_size {size}, but the weights hold an embedding of {rows} rows: they do "
             "not belong together"
+        )
+    widths = {shape[1] for shape in embeddings.values()}
+    width = settings.get("word_embed_proj_dim") or settings.get("hidden_size")
+    if isinstance(width, int) and widths and widths != {width}:
+        raise ConfigError(
+            f"{folder}: config.json says hidden_size {width}, but the weights hold embeddings of width "
+            f"{', '.join(map(str, sorted(widths)))}: they do not belong together"
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ConfigError(f"{folder} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")

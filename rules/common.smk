@@ -32,7 +32,9 @@ try:
     # Snakemake has read and merged these files leniently; a key that stands twice shows only in the files.
     for file in workflow.overwrite_configfiles or [ROOT / "config.yaml"]:
         study_config.read_yaml(file)
-    if len(workflow.overwrite_configfiles) > 1:
+    # Of an option that is given twice, Snakemake itself keeps the last.
+    times = sum(word.split("=")[0] == "--configfile" for word in sys.argv)
+    if len(workflow.overwrite_configfiles) > 1 or times > 1:
         raise RelapseError(
             "give one --configfile: a study file is complete in itself and replaces config.yaml"
         )

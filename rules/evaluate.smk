@@ -51,7 +51,7 @@ for label, batch in BATCHES.items():
         message:
             "Score {wildcards.model} under {params.names} on {wildcards.corpus}, seed {wildcards.seed}"
         shell:
-            "{params.python} -m scripts.evaluate --model {input.model} --corpus {input.corpus} {params.reference}"
+            "{params.python} -m scripts.evaluate --checked --model {input.model} --corpus {input.corpus} {params.reference}"
             " --quantizer {params.quantizers} --metrics {params.metrics} --evaluation {params.evaluation}"
             " --compute {params.compute} --seed {wildcards.seed} --corpus-name {wildcards.corpus}"
             " --model-name {wildcards.model} --quantizer-name {params.names}"

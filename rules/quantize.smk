@@ -34,7 +34,7 @@ for name in CALIBRATED:
             message:
                 "Quantize {wildcards.model} with {params.name}, {wildcards.corpus}, seed {wildcards.seed}"
             shell:
-                "python -m scripts.quantize --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
+                "python -m scripts.quantize --checked --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
                 " --python {params.python} --out {output} > {log} 2>&1"
 
 

@@ -7,8 +7,11 @@ machines, each of which looks for itself.
 import argparse
 import shutil
 
+import torch
+
 from relapse import config
 from relapse.errors import RelapseError, exit_on_error
+from relapse.models import NO_GPU
 from relapse.planning import plan
 
 
@@ -18,7 +21,8 @@ def main() -> None:
     parser.add_argument("--elsewhere", action="store_true", help="the jobs run on a cluster: refuse nothing here")
     args = parser.parse_args()
     study = config.load(args.study)
-    models = len(study["corpora"]) * len(study["seeds"]) * (len(study["methods"]) + len(study["models"]) - 1)
+    made = len(study["methods"]) + sum(name in study["models"] for name in ("target", "retrain"))
+    models = len(study["corpora"]) * len(study["seeds"]) * made
     print(
         f"study {study['study']}: {models} models x {len(study['quantizers'])} quantizers, "
         f"{len(study['metrics'])} metrics"
@@ -26,6 +30,8 @@ def main() -> None:
     jobs = list(plan.jobs(study, plan.speed()))
     print(plan.table(jobs))
     problems = [] if args.elsewhere else plan.too_large(jobs, shutil.disk_usage(".").free)
+    if study["gpu"] and not args.elsewhere and not torch.cuda.is_available():
+        problems.append(NO_GPU)
     if problems:
         raise RelapseError("the study does not fit this machine:\n  " + "\n  ".join(problems))
 

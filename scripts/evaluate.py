@@ -13,10 +13,32 @@ from pathlib import Path
 import torch
 
 from relapse import models
-from relapse.errors import exit_on_error
+from relapse.errors import ConfigError, RelapseError, exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
 from relapse.planning import fit, memory
 from relapse.progress import Stopwatch
+from relapse.registry import check_given
+
+
+def check(quantizers: list, metrics: dict | None, evaluation: dict) -> None:
+    """Raise ConfigError where an entry is none that a study may have."""
+    for entry in quantizers:
+        check_given("quantizers", "quantizer", entry)
+    if metrics is not None and (not isinstance(metrics, dict) or not metrics):
+        raise ConfigError('--metrics: write a mapping of metrics, such as {"knowmem_forget": {}}')
+    for name, entry in (metrics or {}).items():
+        check_given("metrics", name, entry)
+    check_given("evaluation", "", evaluation)
+
+
+def prepare(path: Path) -> None:
+    """Make the folder that a result goes to. Raises RelapseError where it cannot be had, before anything is scored."""
+    if path.is_dir():
+        raise RelapseError(f"{path} is a folder: name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RelapseError(f"cannot make the folder {path.parent}: {error.strerror}") from None
 
 
 def main() -> None:
@@ -40,10 +62,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="scores, as JSON; a file for each quantizer")
     parser.add_argument("--records", type=Path, nargs="+", help="per-example records, as JSON lines; likewise")
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
+    # A study has checked its entries, and the environment that a job runs in may lack what checking needs.
+    parser.add_argument("--checked", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
         models.import_transformers()
+    if not args.checked:
+        check(args.quantizer, args.metrics, args.evaluation)
+    for path in (*args.out, *(args.records or ()), *([args.timings] if args.timings else ())):
+        prepare(path)
     count = len(args.quantizer)
     names = args.quantizer_name or [entry["backend"] for entry in args.quantizer]
     for given in (names, args.out, args.records or args.out):
@@ -74,7 +102,6 @@ def main() -> None:
             "seed": args.seed,
             "quantizer": name,
         }
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(said | result, indent=1) + "\n")
         if args.records:
             write_records(records, args.records[place])

@@ -20,7 +20,7 @@ from relapse.errors import RelapseError, exit_on_error
 from relapse.model_files import read_model
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
-from relapse.registry import with_defaults
+from relapse.registry import check_given, with_defaults
 
 
 def main() -> None:
@@ -30,8 +30,11 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder in MUSE's layout")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--python", default=sys.executable, help="the Python that the backend runs in")
+    parser.add_argument("--checked", action="store_true", help=argparse.SUPPRESS)  # by the study that it comes from
     parser.add_argument("--windows", type=Path, help=argparse.SUPPRESS)  # what --python is handed: text as tokens
     args = parser.parse_args()
+    if not args.checked and not args.windows:
+        check_given("quantizers", "quantizer", args.quantizer)
     backend = BACKENDS.get(args.quantizer["backend"])
     if not isinstance(backend, Calibrated):
         raise RelapseError(f"{backend.name} needs no text: scripts.evaluate quantizes with it in memory")

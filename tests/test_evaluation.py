@@ -10,7 +10,7 @@ import torch
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.errors import RelapseError
-from relapse.evaluation import evaluate, read_records
+from relapse.evaluation import evaluate, read_records, write_records
 from relapse.registry import ROOT, with_defaults
 
 METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
@@ -148,3 +148,38 @@ def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(RelapseError, match=r"lacks the weights of model.layers.0.self_attn.q_proj.weight"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--quantizer": '{"backend": "rtn", "bits": 40, "group_size": 64}'}, ["quantizers.quantizer.bits: is 40"]),
+        ({"--quantizer": '{"backend": "rtn", "bits": 4}'}, ["quantizers.quantizer.group_size: missing"]),
+        ({"--quantizer": '{"format": "nf4"}'}, ["quantizers.quantizer.backend: missing"]),
+        ({"--quantizer": '"nf4"'}, ["quantizers.quantizer: is 'nf4' (text), must be a mapping"]),
+        ({"--quantizer": '{"backend": "full", "scales": 1}'}, ["quantizers.quantizer.scales: unknown key"]),
+        ({"--metrics": '{"knowmem_forget": {"max_new": 4}}'}, ["metrics.knowmem_forget.max_new: unknown key"]),
+        ({"--metrics": '{"knowmem_forget": null}'}, ["metrics.knowmem_forget: is"]),
+        ({"--metrics": "{}"}, ["--metrics: write a mapping of metrics"]),
+        ({"--evaluation": '{"batchsize": 4}'}, ["evaluation.batchsize: unknown key", "batch_size"]),
+        ({"--evaluation": "[]"}, ["evaluation: is an empty list"]),
+        ({"--out": "docs"}, ["docs is a folder: name a file"]),
+    ],
+)
+def test_what_a_study_refuses_is_refused_on_the_command_line(tiny_llama, muse, tmp_path, changes, words):
+    arguments = {"--model": tiny_llama, "--corpus": muse, "--out": tmp_path / "scores.json"} | changes
+    done = command(*(word for pair in arguments.items() for word in pair))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_a_reference_without_privleak_records_is_named(tiny_llama, muse, tmp_path):
+    records = tmp_path / "records.jsonl"
+    write_records([{"metric": "knowmem_forget", "score": 1.0}], records)
+    done = command(
+        *("--model", tiny_llama, "--corpus", muse, "--out", tmp_path / "scores.json"),
+        *("--metrics", '{"privleak": {}}', "--reference", records),
+    )
+    assert done.returncode == 1 and "the reference holds no PrivLeak records" in done.stderr

@@ -127,6 +127,11 @@ class PrivLeak:
                     "PrivLeak needs the records of the retrain model (--reference FILE), or its AUC as the setting "
                     "`reference` (the paper: 0.4772 for NEWS, 0.5393 for BOOKS)"
                 )
+            if not all(map(len, _scores(reference))):
+                raise RelapseError(
+                    "PrivLeak: the reference holds no PrivLeak records: score the retrain model with privleak among "
+                    "its metrics, or give its AUC as the setting `reference`"
+                )
             base = draws(wins(*_scores(reference)))
         if base[0] == 0:
             raise RelapseError("PrivLeak is undefined: the reference AUC of retrain is 0")

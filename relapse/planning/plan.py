@@ -172,15 +172,16 @@ def table(found: list[Job]) -> str:
     lines = [f"{'job':34} {'number':>6} {'memory':>9} {'disk':>9} {'time':>9}"]
     for job in found:
         cells = (_shown(job.memory, gigabytes), _shown(job.disk and job.disk * job.count, gigabytes))
-        clock = ("< " if job.at_most else "") + _shown(job.seconds, _clock)
+        clock = ("< " if job.at_most else "") + _shown(job.seconds, _clock, job.memory is None)
         lines.append(f"{job.name:34} {job.count:6} {cells[0]:>9} {cells[1]:>9} {clock:>9}")
     known = [job for job in found if job.seconds is not None]
     lines.append(
-        f"memory: of one job, beside what its imports take (0.4 GB); time: of one job on this machine, to a factor of "
-        f"two; in all "
-        f"{gigabytes(sum((job.disk or 0) * job.count for job in found))} and "
-        f"{_clock(sum(job.seconds * job.count for job in known))} of work"
+        "memory: of one job, beside what its imports take (0.4 GB); disk: models and checkpoints; time: of one job on "
+        "this machine, to a factor of two"
     )
+    if known:
+        size = gigabytes(sum((job.disk or 0) * job.count for job in found))
+        lines.append(f"in all {size} and {_clock(sum(job.seconds * job.count for job in known))} of work")
     if any(job.memory is None for job in found):
         lines.append("?: not known before the model and the corpus are here; the job itself looks before it loads them")
     return "\n".join(lines)
@@ -203,8 +204,9 @@ def too_large(found: list[Job], free_disk: float) -> list[str]:
     return problems
 
 
-def _shown(value: float | None, how: Any) -> str:
-    return "?" if value is None else how(value)
+def _shown(value: float | None, how: Any, unknown: bool = True) -> str:
+    """A number in words; where there is none, whether it is not known yet or not estimated."""
+    return how(value) if value is not None else "?" if unknown else ""
 
 
 def _clock(seconds: float) -> str:
