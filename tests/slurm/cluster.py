@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 
 CONFIGURATION = """
 ClusterName=relapse
@@ -131,7 +131,9 @@ class Cluster:
         until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T", check=False), 60, "an idle node")
 
     def _daemon(self, *command: str) -> None:
-        with (self.folder / f"{command[0]}.out").open("wb") as log:
+        """Start a daemon, which ends with this process however that ends."""
+        command = ("setpriv", "--pdeathsig", "TERM", *command)
+        with (self.folder / f"{command[3]}.out").open("wb") as log:
             self.daemons.append(
                 subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
             )
