@@ -53,10 +53,10 @@ report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
 
 test: .venv/built
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: .venv/built
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/built
 	$(BIN)/ruff check $(SOURCES)

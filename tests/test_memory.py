@@ -105,7 +105,6 @@ def built(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("memory")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("job", JOBS)
 def test_the_predicted_peak_is_within_15_percent(built, size, job):

@@ -18,7 +18,7 @@ import yaml
 from cluster import Cluster, until
 from copies import Workflow, new_workflow
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
+pytestmark = pytest.mark.slow
 
 # What a cluster of seconds needs otherwise than one of hours.
 QUICK = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")

@@ -24,7 +24,7 @@ from relapse.models import linear_layers, read_tensors
 from relapse.quantization import BACKENDS
 from relapse.quantization.folding import Folding
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("environments")]
+pytestmark = pytest.mark.slow
 QUANTIZER = "autoawq-int4"
 GPTQ = {  # how far a weight may lie from the original, and the settings
     "int4": (0.2, {"group_size": 64}),

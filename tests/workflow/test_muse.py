@@ -13,8 +13,6 @@ from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.registry import with_defaults
 
-pytestmark = pytest.mark.xdist_group("muse")
-
 ARCHITECTURE = {
     "hidden_size": 64,
     "intermediate_size": 128,

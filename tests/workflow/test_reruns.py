@@ -4,8 +4,6 @@ import itertools
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("mini")
-
 METHODS = ("ga_gdr", "npo_klr", "npo_klr_sure")
 MODELS = ("target", "retrain", *METHODS)
 CALIBRATED = "gptq-int4"

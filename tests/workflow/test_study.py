@@ -15,7 +15,6 @@ from copies import new_workflow
 
 from relapse.registry import ROOT
 
-pytestmark = pytest.mark.xdist_group("mini")
 COLUMNS = ["corpus", "model", "seed", "quantizer", "metric", "value", "ci_low", "ci_high", "n"]
 
 
