@@ -52,6 +52,7 @@ plan: .venv/built
 report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
 
+# The tests of a file run in one process, which builds what they share once.
 test: .venv/built
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
