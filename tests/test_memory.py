@@ -194,8 +194,16 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory counts, not the job's")
-def test_slurm_says_how_much_a_job_has(monkeypatch):
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
+def test_what_a_job_is_allowed_is_what_there_is(monkeypatch, tmp_path):
+    """A job of SLURM's, in control groups of which the outer one has the tighter limit."""
+    own, groups = tmp_path / "cgroup", tmp_path / "groups"
+    job = groups / "system.slice/job_1/step_0"
+    job.mkdir(parents=True)
+    own.write_text("0::/system.slice/job_1/step_0\n")
+    (job / "memory.max").write_text("max\n")
+    (job.parent / "memory.max").write_text("104857600\n")
+    monkeypatch.setattr(fit, "CGROUP", own)
+    monkeypatch.setattr(fit, "CGROUPS", groups)
     assert fit.available() == 100 * 2**20
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # all of the node's
+    (job.parent / "memory.max").write_text("max\n")
     assert fit.available() > 100 * 2**20

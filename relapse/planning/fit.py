@@ -4,7 +4,6 @@ Knows how much memory there is, and asks memory.py how much is needed. A job loo
 cluster the machine that starts the study says nothing about the one that runs it.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
@@ -16,6 +15,7 @@ from relapse.errors import RelapseError
 from relapse.model_files import read_config, tensor_shapes
 from relapse.planning import memory
 
+CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 WIDTH = {"float32": 4, "bfloat16": 2}
 # What may be changed about an unlearning run, the cheapest first, and how the config says it.
 LESS = (
@@ -27,14 +27,24 @@ LESS = (
 
 
 def available() -> float:
-    """Bytes that a job may take: the GPU's free memory, or this machine's, or what SLURM gives the job."""
+    """Bytes that a job may take: the GPU's free memory, or this machine's, or what a cluster or container allows it."""
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     import psutil
 
-    free = float(psutil.virtual_memory().available)
-    given = os.environ.get("SLURM_MEM_PER_NODE")
-    return min(free, float(given) * 2**20) if given and int(given) else free
+    return min([float(psutil.virtual_memory().available), *limits()])
+
+
+def limits() -> list[float]:
+    """Memory limits in bytes of the control groups (v2) that this process is in, as SLURM and containers set them."""
+    lines = CGROUP.read_text().splitlines() if CGROUP.is_file() else []  # Linux only
+    own = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if own is None:
+        return []
+    folder = CGROUPS / own.strip("/")
+    files = [place / "memory.max" for place in (folder, *folder.parents) if place.is_relative_to(CGROUPS)]
+    found = [file.read_text().strip() for file in files if file.is_file()]
+    return [float(limit) for limit in found if limit != "max"]
 
 
 def architecture(folder: str | Path) -> memory.Architecture | None:
