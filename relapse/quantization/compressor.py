@@ -5,6 +5,7 @@ windows so that the same input gives the same bytes, and where it may not go on 
 """
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,12 +34,12 @@ class LLMCompressor(Calibrated):
     def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
         check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
 
+    @abstractmethod
     def recipe(self, settings: dict[str, Any], scheme: Any, ignore: list[str], folding: Folding) -> list:
         """llm-compressor's modifiers. scheme: bits, groups and symmetry; ignore: layers that keep their weights.
 
         A modifier that scales channels tells `folding`.
         """
-        raise NotImplementedError
 
     def quantize(
         self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
