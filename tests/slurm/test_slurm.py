@@ -6,14 +6,12 @@ real cluster has and this one has not: memory limits that are enforced, an accou
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from cluster import Cluster, until
 from copies import Workflow, new_workflow
@@ -161,32 +159,3 @@ def test_a_job_that_reaches_its_time_limit_is_sent_again_with_more(eventful):
     assert (late["JobState"], again["JobState"]) == ("TIMEOUT", "COMPLETED")
     assert again["TimeLimit"] == "08:00:00"
     assert "SLURM status is: 'TIMEOUT'" in eventful.last
-
-
-def test_a_study_that_needs_a_gpu_asks_for_one_and_ctrl_c_cancels_its_jobs(eventful, cluster, tmp_path):
-    """The machine that starts it needs no GPU: the job looks, and says where it was given none."""
-    models = {name: f"results/mini/models/bios/{name}/seed0" for name in ("target", "retrain")}
-    for model in models.values():
-        shutil.rmtree(eventful.workflow.directory / model)
-    edited = tmp_path / "gpu.yaml"
-    edited.write_text(yaml.safe_dump(yaml.safe_load(eventful.workflow.study.read_text()) | {"gpu": True}))
-    known = set(cluster.jobs())
-
-    def new(*states: str) -> list[str]:
-        return sorted(set(cluster.jobs(*states)) - known, key=int)
-
-    driver = Driver(eventful.workflow, cluster, *models.values(), study=edited)
-    until(lambda: new("FAILED", "COMPLETED") and new("RUNNING"), 180, "the second job, after the first has ended")
-    driver.process.send_signal(signal.SIGINT)
-    assert driver.ends(60) != 0
-    first, second = map(cluster.job, new())
-    assert (first["Partition"], first["TresPerJob"]) == ("gpu", "gres:gpu:1")
-    assert second["JobState"] == "CANCELLED"
-    assert second["StartTime"] >= first["EndTime"]  # there is one GPU
-    assert second["SubmitTime"] <= first["EndTime"]  # profiles/default's cap on the GPU is for local runs
-    assert not any((eventful.workflow.directory / ".snakemake").glob("locks/*"))
-    assert "--set-resources unlearn:runtime" in driver.said  # what to do where a limit was the reason
-    if not torch.cuda.is_available():
-        item = re.match(r"rule_train_wildcards_(\w+)_(\w+)_0", first["Comment"])
-        log = eventful.workflow.directory / f"results/mini/logs/train/{item[1]}-{item[2]}-0.log"
-        assert "gpu: true, and torch sees no GPU here" in log.read_text()
