@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from relapse import config
+from relapse.config.schema import SCHEMA
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.errors import ConfigError
@@ -412,7 +413,7 @@ def described(schema: dict, path: str) -> Iterator[tuple[str, dict]]:
 
 
 def test_every_fixed_key_is_described_and_no_mapping_takes_unknown_keys():
-    schema = yaml.safe_load(config.SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA.read_text())
     parts = {"": schema} | schema["$defs"]
     for name, part in parts.items():
         for path, key in described(part, name):
@@ -425,7 +426,7 @@ def test_every_fixed_key_is_described_and_no_mapping_takes_unknown_keys():
 
 @pytest.mark.parametrize("registry", [METHODS, BACKENDS, METRICS, SOURCES], ids=lambda registry: registry.kind)
 def test_every_own_key_is_described_with_a_type(registry):
-    fixed = yaml.safe_load(config.SCHEMA.read_text())["$defs"]
+    fixed = yaml.safe_load(SCHEMA.read_text())["$defs"]
     common = {key for part in ("method", "quantizer", "corpus") for key in fixed[part]["properties"]} - {"reference"}
     for name in registry.names():
         for key, option in registry.get(name).options.items():
