@@ -226,6 +226,8 @@ WRONG = [
     ("models/retrain", {"source": "local", "path": "no/such"}, "models.retrain", ["no such model directory"]),
     ("models/retrain", {"source": "local"}, "models.retrain.path", ["missing"]),
     ("models/retrain", {"source": "hub", "id": "a/b"}, "models.retrain.revision", ["missing", "pins"]),
+    ("models/retrain", {"source": "hub", "id": "a/b", "revision": "main"}, "models.retrain.revision", ["40 hex", "move"]),
+    ("corpora/bios", {"source": "muse", "id": "a/b", "revision": "v1"}, "corpora.bios.revision", ["40 hex", "move"]),
 ]  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def wanted(schema: dict) -> str:
         return f"{name} ({' and '.join(limits)})" if limits else name
     if kind == "string":
         if "pattern" in schema:
-            return "text of lower-case letters, digits, dots, dashes and underscores"
+            return schema["title"]
         return "text that is not empty" if schema.get("minLength") else "text"
     if kind == "array":
         least = "a list that is not empty" if schema.get("minItems") else "a list"

@@ -13,6 +13,8 @@ def options(folder: str, example: str) -> dict[str, dict]:
         "id": {"type": "string", "default": "", "description": f"Hub data set, such as {example}."},
         "revision": {
             "type": "string",
+            "pattern": "^([0-9a-f]{40})?$",
+            "title": "a commit's 40 hexadecimal digits, since a branch or tag can move",
             "default": "",
             "description": "Commit of the Hub data set; needed with id.",
         },
