@@ -165,7 +165,7 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
 def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
     """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
     origin = started_from(config, "target")
-    layers = list(models[origin].linear) if origin in models else []
+    layers = models[origin].linear if origin in models else {}
     for name, entry in _section(config, "methods").items():
         if not sound("methods", name) or entry["parameters"] != "lora":
             continue
@@ -182,9 +182,16 @@ def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator
             )
         if layers:
             try:
-                target_layers(layers, entry["lora"]["target_modules"])
+                adapted = target_layers(list(layers), entry["lora"]["target_modules"])
             except ConfigError as error:
                 yield ("methods", name, "lora"), str(error)
+                continue
+            full = max(min(layers[layer]) for layer in adapted)
+            if entry["lora"]["rank"] > full:
+                yield (
+                    ("methods", name, "lora", "rank"),
+                    f"is {entry['lora']['rank']}, must be at most {full}: models.{origin} has no layer of more.",
+                )
 
 
 def _calibration(

@@ -87,6 +87,7 @@ WRONG = [
         "methods.x.lora",
         ["target_modules: no linear layer is called c_attn", "q_proj, k_proj"],
     ),
+    ("methods/x", LORA | {"lora": {"rank": 1000}}, "methods.x.lora.rank", ["is 1000, must be at most", "models.base"]),
     ("methods/x", LORA | {"mask": "row"}, "methods.x.mask", ["one of paper, released, random with parameters: lora"]),
     ("methods/x", LORA | {"modules": "all"}, "methods.x.modules", ["linear with parameters: lora"]),
     ("quantizers/int4/methods", ["npo_krl"], "quantizers.int4.methods[0]", ["'npo_krl'", "Did you mean 'npo_klr'?"]),
@@ -226,7 +227,7 @@ WRONG = [
     ("models/retrain", {"source": "local", "path": "no/such"}, "models.retrain", ["no such model directory"]),
     ("models/retrain", {"source": "local"}, "models.retrain.path", ["missing"]),
     ("models/retrain", {"source": "hub", "id": "a/b"}, "models.retrain.revision", ["missing", "pins"]),
-    ("models/retrain", {"source": "hub", "id": "a/b", "revision": "main"}, "models.retrain.revision", ["40 hex", "move"]),
+    ("models/retrain", {"source": "hub", "id": "a/b", "revision": "main"}, "models.retrain.revision", ["hexadecimal"]),
     ("corpora/bios", {"source": "muse", "id": "a/b", "revision": "v1"}, "corpora.bios.revision", ["40 hex", "move"]),
 ]  # fmt: skip
 
