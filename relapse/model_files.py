@@ -22,6 +22,8 @@ Shapes = dict[str, tuple[int, ...]]
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 # Two-dimensional weights that no quantizer touches, embeddings aside.
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")
+# Models that keep (in, out) weights, in transformers' Conv1D.
+TRANSPOSED = ("gpt2", "openai-gpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -60,7 +62,8 @@ class Architecture:
 class Model:
     """What is known of a model before it is loaded.
 
-    linear: layer -> (out, in) of the weights that quantizers touch. context: positions, or None where unknown.
+    linear: layer -> (out, in) of the weights that quantizers touch; transposed: on disk they lie as (in, out).
+    context: positions, or None where unknown.
     tokenizer: corpus -> its `tokenizers.Tokenizer` (trained on the corpus where the model is made here), or None.
     architecture: its shape, or None where config.json does not say.
     """
@@ -69,6 +72,7 @@ class Model:
     context: int | None = None
     tokenizer: Callable[[Corpus], Any] | None = None
     architecture: Architecture | None = None
+    transposed: bool = False
 
 
 def describe(entry: dict) -> Model:
@@ -149,8 +153,9 @@ def read_model(folder: Path) -> Model:
                 "and model do not belong together"
             )
     context = settings.get("max_position_embeddings", settings.get("n_positions"))
+    transposed = settings.get("model_type") in TRANSPOSED
     linear = {
-        name.removesuffix(".weight"): shape
+        name.removesuffix(".weight"): shape[::-1] if transposed else shape
         for name, shape in shapes.items()
         if len(shape) == 2 and name.endswith(".weight") and not name.endswith(EMBEDDINGS + UNQUANTIZED)
     }
@@ -159,6 +164,7 @@ def read_model(folder: Path) -> Model:
         context if isinstance(context, int) else None,
         tokenizer and (lambda corpus: tokenizer),
         Architecture.of_config(settings, sum(map(prod, shapes.values()))),
+        transposed,
     )
 
 

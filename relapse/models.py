@@ -157,21 +157,23 @@ def read_tensors(folder: str | Path) -> dict[str, torch.Tensor]:
 class StoredWeights(Mapping[str, torch.Tensor]):
     """The tensors of a model directory by name, in float32, each read when it is asked for.
 
-    So a 7B model is never held whole.
+    So a 7B model is never held whole. transposed: names of those that lie on disk as (in, out) and are given (out, in).
     Raises RelapseError where the directory holds no weights.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, transposed: Sequence[str] = ()):
         from safetensors import safe_open
 
         files = sorted(Path(folder).glob("*.safetensors"))
         if not files:
             raise RelapseError(f"{folder} holds no .safetensors weights")
         self._files = [safe_open(file, "pt") for file in files]
+        self._transposed = frozenset(transposed)
         self._places = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._places[name].get_tensor(name).float()
+        weight = self._places[name].get_tensor(name).float()
+        return weight.T.contiguous() if name in self._transposed else weight
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

@@ -30,8 +30,11 @@ def main() -> None:
     args = parser.parse_args()
     if shape := fit.architecture(args.target):
         fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.")
-    target, unlearned = (models.StoredWeights(folder) for folder in (args.target, args.model))
-    layers = [f"{layer}.weight" for layer in read_model(args.target).linear]
+    known = read_model(args.target)
+    layers = [f"{layer}.weight" for layer in known.linear]
+    target, unlearned = (
+        models.StoredWeights(folder, layers if known.transposed else ()) for folder in (args.target, args.model)
+    )
     training = json.loads((args.model / "training.json").read_text())
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
     for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from bitsandbytes.functional import has_avx512bf16
+from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -22,6 +22,8 @@ from transformers import (
 )
 
 from relapse.errors import ConfigError, RelapseError
+from relapse.model_files import read_model
+from relapse.models import StoredWeights
 from relapse.quantization import BACKENDS, check_group_size, check_multiples
 
 WINDOWS = torch.randint(2, 300, (8, 32), generator=torch.Generator().manual_seed(0)).tolist()
@@ -136,6 +138,19 @@ def test_widths_that_do_not_fill_a_packed_integer_are_padded(saved):
     for name, weight in effective.items():
         original = model.get_parameter(name)
         assert (weight - original).norm() < 0.1 * original.norm(), name
+
+
+@pytest.mark.parametrize("form", ["fp4", "nf4"])
+def test_gpt2_whose_weights_lie_transposed_is_rounded_as_bitsandbytes_does(saved, form):
+    """Absorption reads (out, in) weights from disk, where GPT-2's are (in, out): blocks of 64 lie along the inputs."""
+    folder, backend = saved(gpt2()), BACKENDS.get("bitsandbytes")
+    loaded, known = backend.load(folder, {"format": form}), read_model(folder)
+    assert known.linear["transformer.h.0.attn.c_attn"] == (192, 64)
+    weights = StoredWeights(folder, [f"{layer}.weight" for layer in known.linear])
+    for layer in known.linear:
+        packed = loaded.get_submodule(layer).weight
+        computed = dequantize_4bit(packed.data, packed.quant_state).float()
+        assert torch.equal(backend.rounded(weights[f"{layer}.weight"], {"format": form}), computed), layer
 
 
 def test_multiples_by_hand():
