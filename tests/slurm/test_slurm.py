@@ -6,12 +6,14 @@ real cluster has and this one has not: memory limits that are enforced, an accou
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from cluster import Cluster, until
 from copies import Workflow, new_workflow
@@ -159,3 +161,45 @@ def test_a_job_that_reaches_its_time_limit_is_sent_again_with_more(eventful):
     assert (late["JobState"], again["JobState"]) == ("TIMEOUT", "COMPLETED")
     assert again["TimeLimit"] == "08:00:00"
     assert "SLURM status is: 'TIMEOUT'" in eventful.last
+
+
+@pytest.fixture(scope="module")
+def needs_gpu(eventful, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The same study with gpu: true, and the two models that it then has to train again."""
+    models = [f"results/mini/models/bios/{name}/seed0" for name in ("target", "retrain")]
+    for model in models:
+        shutil.rmtree(eventful.workflow.directory / model)
+    study = tmp_path_factory.mktemp("gpu") / "gpu.yaml"
+    study.write_text(yaml.safe_dump(yaml.safe_load(eventful.workflow.study.read_text()) | {"gpu": True}))
+    return study, models
+
+
+def test_gpu_jobs_take_turns_and_ctrl_c_cancels_all(eventful, cluster, needs_gpu):
+    study, models = needs_gpu
+    known = set(cluster.jobs())
+
+    def new(*states: str) -> list[str]:
+        return sorted(set(cluster.jobs(*states)) - known, key=int)
+
+    driver = Driver(eventful.workflow, cluster, "--retries", "0", *models, study=study)
+    (first,) = until(lambda: new("RUNNING"), 120, "the first job")
+    until(lambda: cluster.hang(first, "scripts.train"), 60, "its work")  # so that it neither ends nor fails
+    # Both are sent, since profiles/default's cap on the GPU is for local runs; there is one GPU for the two.
+    (second,) = until(lambda: new("PENDING"), 60, "the second job in the queue")
+    assert new("RUNNING") == [first]
+    driver.process.send_signal(signal.SIGINT)
+    assert driver.ends(60) != 0
+    for job in map(cluster.job, (first, second)):
+        assert (job["Partition"], job["TresPerJob"], job["JobState"]) == ("gpu", "gres:gpu:1", "CANCELLED")
+    assert not any((eventful.workflow.directory / ".snakemake").glob("locks/*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="its jobs would find a GPU")
+def test_a_job_looks_for_its_gpu_itself(eventful, cluster, needs_gpu):
+    """The machine that starts the study may have none. What to do about a job that failed is said in the end."""
+    study, (target, _) = needs_gpu
+    driver = Driver(eventful.workflow, cluster, "--retries", "0", target, study=study)
+    assert driver.ends(120) != 0
+    log = eventful.workflow.directory / "results/mini/logs/train/bios-target-0.log"
+    assert "gpu: true, and torch sees no GPU here" in log.read_text()
+    assert "--set-resources unlearn:runtime" in driver.said
