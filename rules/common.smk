@@ -30,7 +30,8 @@ if not workflow.overwrite_configfiles:
 
 try:
     # Snakemake has read and merged these files leniently; a key that stands twice shows only in the files.
-    for file in workflow.overwrite_configfiles or [ROOT / "config.yaml"]:
+    files = workflow.overwrite_configfiles or [ROOT / "config.yaml"]
+    for file in files:
         study_config.read_yaml(file)
     # Of an option that is given twice, Snakemake itself keeps the last.
     times = sum(word.split("=")[0] == "--configfile" for word in sys.argv)
@@ -38,7 +39,8 @@ try:
         raise RelapseError(
             "give one --configfile: a study file is complete in itself and replaces config.yaml"
         )
-    STUDY = study_config.resolve(config)
+    with study_config.named(files[0]):
+        STUDY = study_config.resolve(config)
     # Name of a model -> entry of the study file; another one only for a grid.
     ENTRIES = study_config.entry_names(config)
 except RelapseError as error:

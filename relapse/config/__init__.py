@@ -7,6 +7,7 @@ sizes, contexts) is preflight.py's.
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,21 @@ from relapse.errors import ConfigError
 from relapse.preflight import Problem
 from relapse.registry import did_you_mean
 
-__all__ = ["canonical", "check_entry", "entry_names", "load", "read_yaml", "resolve"]
+__all__ = ["canonical", "check_entry", "entry_names", "load", "named", "read_yaml", "resolve"]
 
 
 def load(path: str | Path) -> dict:
     """The study in a YAML file, checked and with every default. Raises ConfigError with all that is wrong."""
     config = read_yaml(path)
-    try:
+    with named(path):
         return resolve(config)
+
+
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """What is wrong with a study, with the name of its file and the number of its problems."""
+    try:
+        yield
     except ConfigError as error:
         lines = str(error).splitlines()
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
