@@ -9,7 +9,9 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from relapse.errors import RelapseError
 
@@ -27,25 +29,58 @@ def snapshot(repository: str, revision: str, patterns: Sequence[str] | None = No
     """
     from huggingface_hub import constants, snapshot_download
 
-    download = {"revision": revision, "repo_type": kind, "allow_patterns": None if patterns is None else list(patterns)}
-    try:
+    download = _download(revision, patterns, kind)
+    with _explained(repository, revision, kind):
         if constants.HF_HUB_OFFLINE:
             folder = Path(snapshot_download(repository, local_files_only=True, **download))
         else:
-            wanted = [file for file in snapshot_download(repository, dry_run=True, **download) if file.will_download]
-            size = sum(file.file_size or 0 for file in wanted)
+            count, size = _to_come(repository, download)
             _require_room(size, Path(constants.HF_HUB_CACHE), f"{repository} at revision {revision}")
-            if wanted:
-                print(f"downloading {len(wanted)} files of {repository}, {_gigabytes(size)}", flush=True)
+            if count:
+                print(f"downloading {count} files of {repository}, {_gigabytes(size)}", flush=True)
             folder = Path(snapshot_download(repository, **download))
+    _verify(folder, repository, revision, patterns, kind)
+    return folder
+
+
+def size_to_come(repository: str, revision: str, patterns: Sequence[str] | None = None, kind: str = "model") -> int:
+    """Bytes that `snapshot` would download, of which nothing is downloaded. Raises RelapseError as it does."""
+    with _explained(repository, revision, kind):
+        return _to_come(repository, _download(revision, patterns, kind))[1]
+
+
+def file(repository: str, revision: str, name: str) -> Path:
+    """One file of a model's repository in the cache, downloaded where it is not there. Raises RelapseError likewise."""
+    from huggingface_hub import hf_hub_download
+
+    with _explained(repository, revision, "model"):
+        return Path(hf_hub_download(repository, name, revision=revision))
+
+
+def _download(revision: str, patterns: Sequence[str] | None, kind: str) -> dict[str, Any]:
+    """What of a repository is downloaded, as `snapshot_download` takes it."""
+    return {"revision": revision, "repo_type": kind, "allow_patterns": None if patterns is None else list(patterns)}
+
+
+def _to_come(repository: str, download: dict[str, Any]) -> tuple[int, int]:
+    """Files that are not in the cache, and their bytes."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [file for file in snapshot_download(repository, dry_run=True, **download) if file.will_download]
+    return len(wanted), sum(file.file_size or 0 for file in wanted)
+
+
+@contextmanager
+def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
+    """Whatever goes wrong as a RelapseError with the next step."""
+    try:
+        yield
     except RelapseError:
         raise
     except Exception as error:  # huggingface_hub, httpx, hf_xet and the disk have no error class in common
         raise RelapseError(
             f"cannot download {repository} at revision {revision}: {_reason(error, repository, revision, kind)}"
         ) from None
-    _verify(folder, repository, revision, patterns, kind)
-    return folder
 
 
 def _gigabytes(size: float) -> str:

@@ -19,6 +19,8 @@ from relapse.prompts import tokenizer_texts
 
 Shapes = dict[str, tuple[int, ...]]
 
+# What of a repository belongs to a model: config, weights, tokenizer and its chat template.
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 # Two-dimensional weights that no quantizer touches, embeddings aside.
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")

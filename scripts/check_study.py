@@ -12,7 +12,7 @@ import torch
 from relapse import config
 from relapse.errors import RelapseError, exit_on_error
 from relapse.models import NO_GPU
-from relapse.planning import plan
+from relapse.planning import plan, remote
 
 
 def main() -> None:
@@ -27,8 +27,13 @@ def main() -> None:
         f"study {study['study']}: {models} models x {len(study['quantizers'])} quantizers, "
         f"{len(study['metrics'])} metrics"
     )
-    jobs = list(plan.jobs(study, plan.speed()))
+    found = remote.ask(study)
+    # On the CPU of this machine nothing can be learned of the time that a GPU takes.
+    elsewhere = study["gpu"] and not torch.cuda.is_available()
+    jobs = list(plan.jobs(study, None if elsewhere else plan.speed(), found))
     print(plan.table(jobs))
+    for problem in found.problems:
+        print(f"note: {problem}")
     problems = [] if args.elsewhere else plan.too_large(jobs, shutil.disk_usage(".").free)
     if study["gpu"] and not args.elsewhere and not torch.cuda.is_available():
         problems.append(NO_GPU)

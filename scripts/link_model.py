@@ -7,10 +7,8 @@ from pathlib import Path
 
 from relapse.errors import RelapseError, exit_on_error
 from relapse.hub import snapshot
-from relapse.model_files import tensor_shapes
+from relapse.model_files import MODEL_FILES, tensor_shapes
 from relapse.quantization import TOKENIZER_FILES
-
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def main() -> None:

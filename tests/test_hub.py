@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hub_server import REVISION, Hub
 from test_corpora import hub_layout, synthetic
 
@@ -213,6 +214,29 @@ def test_a_hub_model_is_linked_whole_or_not_at_all(tiny_llama, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["target"]
     assert load_model(tmp_path / "models/target").config.hidden_size == 128
+    hub.shutdown()
+
+
+def test_the_plan_asks_how_large_models_are_and_downloads_none(tiny_llama, tmp_path):
+    files = {path.name: path.read_bytes() for path in tiny_llama.iterdir()}
+    hub = Hub(files, lfs=("model.safetensors",))
+    study = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
+    pinned = {"source": "hub", "id": "me/tiny", "revision": REVISION}
+    study["models"] = {"target": pinned, "retrain": pinned | {"revision": "f" * 40}}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study))
+    check = ["-m", "scripts.check_study", "--elsewhere", str(path)]
+    done = run(check, tmp_path / "home", HF_ENDPOINT=hub.url)
+    assert done.returncode == 0, done.stderr
+    rows = {line[: line.index("  ")]: line.split()[-4:] for line in done.stdout.splitlines() if "  " in line}
+    size = sum(map(len, files.values())) / 1e6
+    assert rows["download models.target"] == ["1", f"{size:.0f}", "MB", "?"]
+    parameters = load_model(tiny_llama).num_parameters()
+    assert f"{2 * parameters / 1e6:.0f} MB" in " ".join(rows["unlearn ga_gdr"])  # its disk
+    assert f"me/tiny at revision {'f' * 40}" in done.stdout and "no such revision" in done.stdout
+    assert hub.sent("config.json") and not hub.sent("model.safetensors")
+    offline = run(check, tmp_path / "other", HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0 and "HF_HUB_OFFLINE is set" in offline.stdout
     hub.shutdown()
 
 

@@ -9,6 +9,7 @@ import yaml
 from relapse import config, preflight
 from relapse.planning import plan
 from relapse.planning.plan import Job
+from relapse.planning.remote import Remote
 from relapse.registry import ROOT
 
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
@@ -18,7 +19,7 @@ PARAMETERS = 2 * 512 * 64 + 2 * (4 * 64**2 + 3 * 64 * 128) + 5 * 64
 
 @pytest.fixture(scope="module")
 def jobs():
-    return {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}
+    return {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, Remote())}
 
 
 def test_every_kind_of_job_is_counted(jobs):
@@ -45,9 +46,9 @@ def test_time_is_six_operations_a_parameter_and_token(jobs):
 def test_more_seeds_and_a_checkpointed_run_take_more():
     more = MINI | {"seeds": [0, 1, 2]}
     more["methods"] = MINI["methods"] | {"ga_gdr": MINI["methods"]["ga_gdr"] | {"gradient_checkpointing": True}}
-    found = {job.name: job for job in plan.jobs(config.resolve(more), 1e9)}
+    found = {job.name: job for job in plan.jobs(config.resolve(more), 1e9, Remote())}
     assert found["unlearn ga_gdr"].count == 3
-    plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}["unlearn ga_gdr"]
+    plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, Remote())}["unlearn ga_gdr"]
     assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
 
 

@@ -1,8 +1,8 @@
 """What a study will take before it is started: peak memory, disk and time of each kind of job.
 
-Knows which jobs a study has and how large its models and texts are, as far as that can be told without the Hub; how
-much memory a job takes is memory.py's. Times are of floating-point operations at the speed of a short measurement, good
-to about a factor of two; imports are counted at their usual seconds.
+Knows which jobs a study has and how large its models and texts are; what is on the Hub is remote.py's, how much memory
+a job takes memory.py's. Times are of floating-point operations at the speed of a short measurement, good to about a
+factor of two; imports are counted at their usual seconds.
 """
 
 import time
@@ -16,6 +16,7 @@ from relapse.corpora.corpus import Corpus
 from relapse.model_files import Model
 from relapse.planning import memory
 from relapse.planning.fit import LESS, WIDTH, available, gigabytes
+from relapse.planning.remote import Remote
 from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
 from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
@@ -28,7 +29,8 @@ EFFICIENCY = 0.5  # share of a matrix product's speed that a whole training step
 class Job:
     """One kind of job. count: how many there are; memory, disk: bytes, disk being what stays; seconds: of one job.
 
-    instead: settings that would take less, where it does not fit. None: not known before the Hub is asked.
+    instead: settings that would take less, where it does not fit. None: not known before model and corpus are here, or,
+    for the time of a job on a GPU, where there is none to measure.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Job:
     seconds: float | None
     instead: str = ""
     at_most: bool = False  # it stops early once it has forgotten enough
+    at_least: bool = False  # memory and disk without what depends on texts that are not here yet
 
 
 def speed(seconds: float = 0.3) -> float:
@@ -84,10 +87,17 @@ class Texts:
         return asked
 
 
-def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
-    """Every kind of job of a resolved study. operations: floating-point operations a second."""
-    models, corpora = local_models(study), local_corpora(study)
-    width, seeds, on_gpu = WIDTH[study["compute"]], len(study["seeds"]), torch.cuda.is_available()
+def jobs(study: Mapping[str, Any], operations: float | None, remote: Remote) -> Iterator[Job]:
+    """Every kind of job of a resolved study.
+
+    operations: floating-point operations a second, or None where its jobs run on another kind of device. remote: what
+    it has on the Hub.
+    """
+    models, corpora = local_models(study) | remote.models, local_corpora(study)
+    width, seeds = WIDTH[study["compute"]], len(study["seeds"])
+    on_gpu = study["gpu"] or torch.cuda.is_available()
+    for name, size in remote.downloads.items():
+        yield Job(f"download {name}", 1, 0.0, size, None)
     for corpus_name, corpus in corpora.items():
         several = f" ({corpus_name})" if len(study["corpora"]) > 1 else ""
         origin = models.get(started_from(study, "target"), Model())
@@ -98,7 +108,7 @@ def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
             if entry and entry["source"] == "train":
                 needed = shape and memory.training(shape, entry, width, on_gpu)
                 work = shape and 6 * shape.parameters * entry["steps"] * entry["batch_size"] * entry["max_length"]
-                seconds = work and IMPORTS + work / operations / EFFICIENCY
+                seconds = _seconds(work, operations)
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
         for name, entry in study["methods"].items():
@@ -109,7 +119,7 @@ def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
             if isinstance(BACKENDS.get(entry["backend"]), Calibrated):
                 yield _calibrating(f"quantize {name}{several}", study, entry, shape, operations)
         if shape:
-            yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, None)
+            yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
 
 
 def _models(study: Mapping[str, Any], quantizer: Mapping[str, Any]) -> int:
@@ -122,10 +132,17 @@ def _stored(shape: memory.Architecture | None) -> float | None:
     return shape and shape.parameters * memory.STORED
 
 
+def _seconds(work: float | None, operations: float | None) -> float | None:
+    """Seconds of a job of `work` floating-point operations; None where one of the two is not known."""
+    return IMPORTS + work / operations / EFFICIENCY if work and operations else None
+
+
 def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> Job:
-    if not shape or not texts:
-        return Job(name, seeds, None, _stored(shape), None)
-    tokens = {part: texts.tokens(raw) for part, raw in (("forget", "forget"), ("retain", "retain1"))}
+    if not shape:
+        return Job(name, seeds, None, None, None)
+    # Without the texts, a table of the reference's logits is left out.
+    tokens = {part: texts.tokens(raw) if texts else 0 for part, raw in (("forget", "forget"), ("retain", "retain1"))}
+    at_least = not texts and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
     def needed(settings: Mapping[str, Any]) -> float:
         return memory.unlearning(shape, settings, width, tokens, on_gpu)
@@ -141,21 +158,23 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> 
     halves = 2 if "alpha" in entry else 1
     seen = steps * entry["batch_size"] * halves * entry["max_length"]
     again = 4 / 3 if entry["gradient_checkpointing"] else 1
-    seconds = IMPORTS + again * 6 * shape.parameters * seen / operations / EFFICIENCY
+    seconds = _seconds(again * 6 * shape.parameters * seen, operations)
     # A table on disk is gone when the job ends, but it must have been there.
     table = memory.reference_table(shape, entry, width, tokens) if entry["reference"] == "disk" else 0.0
     stored = shape.parameters * (4 if entry["storage"] == "float32" else memory.STORED)
-    return Job(name, seeds, needed(entry), stored + table, seconds, instead, entry.get("stop_at") is not None)
+    at_most = entry.get("stop_at") is not None
+    return Job(name, seeds, needed(entry), stored + table, seconds, instead, at_most, at_least)
 
 
 def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job:
-    if not shape or not texts:
-        return Job(name, count, None, None, None)
-    asked = texts.prompts(study["metrics"])
+    if not shape:
+        return Job(name, count, None, 0.0, None)
+    asked = texts.prompts(study["metrics"]) if texts else {}
     needed = memory.scoring(shape, width, study["evaluation"]["batch_size"], asked, on_gpu)
     seen = sum(number * (longest + new) for number, longest, new in asked.values())
-    seconds = IMPORTS + 2 * shape.parameters * seen / operations / EFFICIENCY
-    return Job(name, count, needed, 0.0, seconds, "Lower evaluation.batch_size, or use compute: bfloat16.")
+    seconds = _seconds(2 * shape.parameters * seen, operations)
+    less = "Lower evaluation.batch_size, or use compute: bfloat16."
+    return Job(name, count, needed, 0.0, seconds, less, at_least=not texts)
 
 
 def _calibrating(name, study, entry, shape, operations) -> Job:
@@ -163,27 +182,31 @@ def _calibrating(name, study, entry, shape, operations) -> Job:
     if not shape:
         return Job(name, count, None, None, None)
     packed = shape.linear * entry["bits"] / 8 + (shape.parameters - shape.linear) * 4
-    seconds = IMPORTS + 6 * shape.parameters * entry["samples"] * entry["sample_length"] / operations / EFFICIENCY
+    seconds = _seconds(6 * shape.parameters * entry["samples"] * entry["sample_length"], operations)
     return Job(name, count, memory.calibrating(shape, entry), packed if entry["keep"] else 0.0, seconds)
 
 
 def table(found: list[Job]) -> str:
     """The plan as lines of text, with its sums."""
-    lines = [f"{'job':34} {'number':>6} {'memory':>9} {'disk':>9} {'time':>9}"]
+    width = max(len(job.name) for job in found)
+    lines = [f"{'job':{width}} {'number':>6} {'memory':>9} {'disk':>9} {'time':>9}"]
     for job in found:
-        cells = (_shown(job.memory, gigabytes), _shown(job.disk and job.disk * job.count, gigabytes))
-        clock = ("< " if job.at_most else "") + _shown(job.seconds, _clock, job.memory is None)
-        lines.append(f"{job.name:34} {job.count:6} {cells[0]:>9} {cells[1]:>9} {clock:>9}")
-    known = [job for job in found if job.seconds is not None]
+        least = "> " if job.at_least else ""
+        cells = (least + _shown(job.memory, gigabytes), _shown(job.disk and job.disk * job.count, gigabytes))
+        clock = ("< " if job.at_most and job.seconds else "") + _shown(job.seconds, _clock)
+        lines.append(f"{job.name:{width}} {job.count:6} {cells[0]:>9} {cells[1]:>9} {clock:>9}")
+    known = [job for job in found if job.seconds]
     lines.append(
         "memory: of one job, beside what its imports take (0.4 GB); disk: models and checkpoints; time: of one job on "
         "this machine, to a factor of two"
     )
-    if known:
-        size = gigabytes(sum((job.disk or 0) * job.count for job in found))
-        lines.append(f"in all {size} and {_clock(sum(job.seconds * job.count for job in known))} of work")
-    if any(job.memory is None for job in found):
-        lines.append("?: not known before the model and the corpus are here; the job itself looks before it loads them")
+    size = gigabytes(sum((job.disk or 0) * job.count for job in found))
+    work = f" and {_clock(sum(job.seconds * job.count for job in known))} of work" if known else ""
+    lines.append(f"in all {size}{work}")
+    if any(job.memory is None or job.at_least for job in found):
+        lines.append("?, >: not known before model and corpus are here; the job itself looks before it loads them")
+    if not known:
+        lines.append("time: not known without a GPU to measure, or before model and corpus are here")
     return "\n".join(lines)
 
 
@@ -204,9 +227,9 @@ def too_large(found: list[Job], free_disk: float) -> list[str]:
     return problems
 
 
-def _shown(value: float | None, how: Any, unknown: bool = True) -> str:
-    """A number in words; where there is none, whether it is not known yet or not estimated."""
-    return how(value) if value is not None else "?" if unknown else ""
+def _shown(value: float | None, how: Any) -> str:
+    """A number in words; where there is none, that it is not known; nothing for none at all."""
+    return "?" if value is None else how(value) if value else ""
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,46 @@
+"""What a study takes from the Hub, as far as that can be told without taking it: sizes, and the shapes of its models.
+
+Knows that a model's config.json, of a few hundred bytes, says how large it is; no weight and no text is downloaded.
+Why the Hub does not answer (no network, a gated repository) is told now rather than by the first job.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relapse import hub
+from relapse.errors import RelapseError
+from relapse.model_files import MODEL_FILES, Architecture, Model, cached, read_config
+
+
+@dataclass
+class Remote:
+    """models: name of a models entry -> what is known of it. downloads: what -> bytes. problems: what went wrong."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    downloads: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def ask(study: Mapping[str, Any]) -> Remote:
+    """What a resolved study has on the Hub that is not in the cache yet."""
+    found = Remote()
+    for name, entry in study["models"].items():
+        if entry["source"] != "hub" or cached(entry["id"], entry["revision"]):
+            continue
+        try:
+            # Asked first, since it does not try again for half a minute where there is no network.
+            found.downloads[f"models.{name}"] = hub.size_to_come(entry["id"], entry["revision"], MODEL_FILES)
+            config = hub.file(entry["id"], entry["revision"], "config.json")
+            found.models[name] = Model(architecture=Architecture.of_config(read_config(config.parent)))
+            if elsewhere := entry.get("tokenizer"):  # it may be gated where the model is not
+                hub.size_to_come(elsewhere["id"], elsewhere["revision"], ["tokenizer*"])
+        except RelapseError as error:
+            found.problems.append(str(error))
+    for name, entry in study["corpora"].items():
+        if entry.get("id"):
+            try:
+                found.downloads[f"corpora.{name}"] = hub.size_to_come(entry["id"], entry["revision"], kind="dataset")
+            except RelapseError as error:
+                found.problems.append(str(error))
+    return found
