@@ -7,6 +7,7 @@ weight is read and neither transformers nor a GPU is needed. Loading is models.p
 import json
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -83,22 +84,28 @@ def describe(entry: dict) -> Model:
         return random_model(entry["architecture"])
     if entry["source"] == "local":
         return read_model(Path(entry["path"]))
-    if entry["source"] == "hub" and (folder := cached(entry["id"], entry["revision"])):
-        return read_model(folder)
+    if entry["source"] == "hub":
+        elsewhere = entry.get("tokenizer") or entry
+        folder, beside = cached(entry["id"], entry["revision"]), cached(elsewhere["id"], elsewhere["revision"])
+        with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and says what it cannot mend
+            return read_model(folder, beside) if folder and beside else Model()
     return Model()
 
 
 def cached(repository: str, revision: str) -> Path | None:
-    """Folder of a Hub snapshot that is in the cache with its weights; None where it is not. Asks no network."""
-    from huggingface_hub import try_to_load_from_cache
+    """Folder of a Hub snapshot of which at least something is in the cache; None where nothing is. Asks no network."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import validate_repo_id
 
     try:
-        config = try_to_load_from_cache(repository, "config.json", revision=revision)
+        validate_repo_id(repository)
     except HFValidationError:
         raise ConfigError(f"id: {repository!r} is no id on the Hub: it reads OWNER/NAME") from None
-    folder = Path(config).parent if isinstance(config, str) else None
-    return folder if folder and any(folder.glob("*.safetensors")) else None
+    name = repo_folder_name(repo_id=repository, repo_type="model")
+    folder = Path(constants.HF_HUB_CACHE) / name / "snapshots" / revision
+    return folder if folder.is_dir() else None
 
 
 def random_model(architecture: dict) -> Model:
@@ -125,8 +132,12 @@ def random_model(architecture: dict) -> Model:
     )
 
 
-def read_model(folder: Path) -> Model:
-    """What a model directory says of itself. Raises ConfigError naming the file that is missing or does not fit."""
+def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
+    """What a model directory says of itself. Raises ConfigError naming the file that is missing or does not fit.
+
+    tokenizer_folder: where its tokenizer lies if not beside it.
+    """
+    beside = tokenizer_folder or folder
     settings = read_config(folder)
     shapes = tensor_shapes(folder)
     embeddings = {name: shape for name, shape in shapes.items() if name.endswith(EMBEDDINGS)}
@@ -144,9 +155,9 @@ def read_model(folder: Path) -> Model:
             f"{folder}: config.json says hidden_size {width}, but the weights hold embeddings of width "
             f"{', '.join(map(str, sorted(widths)))}: they do not belong together"
         )
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ConfigError(f"{folder} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
-    tokenizer = _tokenizer(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
+    if not any((beside / name).is_file() for name in TOKENIZERS):
+        raise ConfigError(f"{beside} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
+    tokenizer = _tokenizer(beside / "tokenizer.json") if (beside / "tokenizer.json").is_file() else None
     if tokenizer is not None:
         tokens = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         if rows is not None and tokens > rows:

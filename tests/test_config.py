@@ -20,6 +20,7 @@ from relapse.corpora.corpus import write
 from relapse.errors import ConfigError
 from relapse.evaluation import EVALUATION
 from relapse.metrics import METRICS, PAPER_METRICS
+from relapse.model_files import describe
 from relapse.quantization import BACKENDS
 from relapse.registry import ROOT, with_defaults
 from relapse.unlearning.methods import METHODS
@@ -360,6 +361,36 @@ def test_models_that_need_no_base_or_retrain():
     hub = {"source": "hub", "id": "muse-bench/MUSE-News_target", "revision": "0" * 40}
     given = edited(("models", {"target": hub}), ("metrics/privleak/reference", 0.4772))
     assert config.resolve(given)["models"] == {"target": hub}
+
+
+def hub_cache(home: Path, repository: str, files: dict[str, Path]) -> None:
+    """Links in the Hub's cache as a download leaves them."""
+    snapshot = home / f"hub/models--{repository.replace('/', '--')}/snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for name, path in files.items():
+        (snapshot / name).symlink_to(path)
+
+
+def test_a_model_whose_tokenizer_is_elsewhere_on_the_hub(tiny_llama, tmp_path, monkeypatch):
+    """Before the download, half way through it, with a damaged file, and after it the study is the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    hub = {"source": "hub", "id": "me/weights", "revision": "0" * 40}
+    hub["tokenizer"] = {"id": "me/words", "revision": "0" * 40}
+    edits = (("models", {"target": hub}), ("metrics", {"privleak": {"reference": 0.4772}}))
+    study = edited(*edits)
+    resolved = config.resolve(study)
+    short = tmp_path / "short.safetensors"
+    short.write_bytes((tiny_llama / "model.safetensors").read_bytes()[:-2])
+    hub_cache(tmp_path, "me/weights", {"config.json": tiny_llama / "config.json", "model.safetensors": short})
+    assert config.resolve(study) == resolved
+    hub_cache(tmp_path, "me/words", {"tokenizer.json": tiny_llama / "tokenizer.json"})
+    assert config.resolve(study) == resolved
+    short.write_bytes((tiny_llama / "model.safetensors").read_bytes())
+    assert config.resolve(study) == resolved
+    # Known now, so that what does not fit it is told.
+    assert describe(hub).linear and describe(hub).tokenizer
+    (line,) = problems(edited(*edits, ("quantizers/int4/group_size", 48)))
+    assert line.startswith("quantizers.int4: does not fit models.target")
 
 
 def test_a_data_set_on_the_hub_is_not_looked_at():

@@ -8,11 +8,13 @@ factor of two; imports are counted at their usual seconds.
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from relapse.corpora.corpus import Corpus
+from relapse.corpora.muse import read_folder
 from relapse.model_files import Model
 from relapse.planning import memory
 from relapse.planning.fit import LESS, WIDTH, available, gigabytes
@@ -93,7 +95,8 @@ def jobs(study: Mapping[str, Any], operations: float | None, remote: Remote) -> 
     operations: floating-point operations a second, or None where its jobs run on another kind of device. remote: what
     it has on the Hub.
     """
-    models, corpora = local_models(study) | remote.models, local_corpora(study)
+    models = local_models(study) | remote.models
+    corpora = {name: corpus or _made(study, name) for name, corpus in local_corpora(study).items()}
     width, seeds = WIDTH[study["compute"]], len(study["seeds"])
     on_gpu = study["gpu"] or torch.cuda.is_available()
     for name, size in remote.downloads.items():
@@ -120,6 +123,12 @@ def jobs(study: Mapping[str, Any], operations: float | None, remote: Remote) -> 
                 yield _calibrating(f"quantize {name}{several}", study, entry, shape, operations)
         if shape:
             yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
+
+
+def _made(study: Mapping[str, Any], name: str) -> Corpus | None:
+    """A corpus from the Hub that an earlier run of the study has made; None where there is none."""
+    folder = Path("results") / study["study"] / "corpora" / name
+    return read_folder(folder) if folder.is_dir() else None
 
 
 def _models(study: Mapping[str, Any], quantizer: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from relapse import hub
 from relapse.errors import RelapseError
-from relapse.model_files import MODEL_FILES, Architecture, Model, cached, read_config
+from relapse.model_files import MODEL_FILES, Architecture, Model, describe, read_config
 
 
 @dataclass
@@ -26,7 +26,7 @@ def ask(study: Mapping[str, Any]) -> Remote:
     """What a resolved study has on the Hub that is not in the cache yet."""
     found = Remote()
     for name, entry in study["models"].items():
-        if entry["source"] != "hub" or cached(entry["id"], entry["revision"]):
+        if entry["source"] != "hub" or describe(entry).architecture:
             continue
         try:
             # Asked first, since it does not try again for half a minute where there is no network.
