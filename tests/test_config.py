@@ -376,7 +376,8 @@ def test_a_model_whose_tokenizer_is_elsewhere_on_the_hub(tiny_llama, tmp_path, m
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     hub = {"source": "hub", "id": "me/weights", "revision": "0" * 40}
     hub["tokenizer"] = {"id": "me/words", "revision": "0" * 40}
-    edits = (("models", {"target": hub}), ("metrics", {"privleak": {"reference": 0.4772}}))
+    edits = (("models", {"target": hub}), ("metrics/privleak/reference", 0.4772))
+    edits += tuple((f"metrics/{name}", {"max_new_tokens": 8}) for name in ("verbmem_forget", "knowmem_forget"))
     study = edited(*edits)
     resolved = config.resolve(study)
     short = tmp_path / "short.safetensors"
