@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="a JSON file for each quantizer")
     args = parser.parse_args()
     if shape := fit.architecture(args.target):
-        fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.")
+        fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.", False)
     known = read_model(args.target)
     layers = [f"{layer}.weight" for layer in known.linear]
     target, unlearned = (

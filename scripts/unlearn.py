@@ -40,12 +40,16 @@ def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, li
         return
     tokens = {part: sum(map(len, windows)) for part, windows in parts.items()}
 
-    def predicted(entry: dict, width: int) -> float:
-        return memory.unlearning(shape, entry, width, tokens, torch.cuda.is_available())
+    on_gpu, width, what = torch.cuda.is_available(), fit.WIDTH[compute], f"unlearning with {settings['method']}"
 
-    width = fit.WIDTH[compute]
-    instead = fit.less_for_unlearning(settings, predicted, width)
-    fit.require(predicted(settings, width), f"unlearning with {settings['method']}", instead)
+    def predicted(entry: dict, width: int) -> float:
+        return memory.unlearning(shape, entry, width, tokens, on_gpu)
+
+    instead = fit.less_for_unlearning(settings, predicted, width, fit.available(on_gpu))
+    fit.require(predicted(settings, width), what, instead)
+    if on_gpu and settings["reference"] == "cache":  # which lies in this machine's memory
+        table = memory.reference_table(shape, settings, width, tokens)
+        fit.require(table, f"the reference's table of {what}", "Set reference: model, or disk.", False)
 
 
 def main() -> None:

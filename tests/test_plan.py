@@ -1,5 +1,6 @@
 """What a study will take: which jobs are counted, with sizes worked out by hand, and what is refused."""
 
+import math
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ PARAMETERS = 2 * 512 * 64 + 2 * (4 * 64**2 + 3 * 64 * 128) + 5 * 64
 
 @pytest.fixture(scope="module")
 def jobs():
-    return {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, Remote())}
+    return {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, math.inf, Remote())}
 
 
 def test_every_kind_of_job_is_counted(jobs):
@@ -46,9 +47,9 @@ def test_time_is_six_operations_a_parameter_and_token(jobs):
 def test_more_seeds_and_a_checkpointed_run_take_more():
     more = MINI | {"seeds": [0, 1, 2]}
     more["methods"] = MINI["methods"] | {"ga_gdr": MINI["methods"]["ga_gdr"] | {"gradient_checkpointing": True}}
-    found = {job.name: job for job in plan.jobs(config.resolve(more), 1e9, Remote())}
+    found = {job.name: job for job in plan.jobs(config.resolve(more), 1e9, math.inf, Remote())}
     assert found["unlearn ga_gdr"].count == 3
-    plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, Remote())}["unlearn ga_gdr"]
+    plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, math.inf, Remote())}["unlearn ga_gdr"]
     assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
 
 
@@ -65,14 +66,13 @@ def test_utility_is_counted_by_its_prompts():
     assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
 
 
-def test_what_does_not_fit_is_named_with_what_would(monkeypatch):
-    monkeypatch.setattr(plan, "available", lambda: 50e9)
+def test_what_does_not_fit_is_named_with_what_would():
     job = Job("unlearn ga", 2, 80e9, 1e9, 60.0, "Set micro_batch: 1.")
-    assert plan.too_large([job], free_disk=1e12) == [
+    assert plan.too_large([job], 50e9, free_disk=1e12) == [
         "unlearn ga needs about 80.0 GB of memory, and there are 50.0 GB. Set micro_batch: 1."
     ]
-    assert "2.0 GB of disk, and there are 1.0 GB free" in plan.too_large([job], free_disk=1e9)[1]
-    assert plan.too_large([Job("score", 1, None, None, None)], free_disk=1e9) == []
+    assert "2.0 GB of disk, and there are 1.0 GB free" in plan.too_large([job], 50e9, free_disk=1e9)[1]
+    assert plan.too_large([Job("score", 1, None, None, None)], 50e9, free_disk=1e9) == []
 
 
 def test_the_plan_is_printed_before_a_run_and_a_study_that_does_not_fit_is_refused(tmp_path):

@@ -26,13 +26,18 @@ LESS = (
 )
 
 
-def available() -> float:
-    """Bytes that a job may take: the GPU's free memory, or this machine's, or what a cluster or container allows it."""
-    if torch.cuda.is_available():
+def available(on_gpu: bool) -> float:
+    """Bytes that a job may take now: what is free of the GPU, or of this machine and what a cluster allows the job."""
+    if on_gpu:
         return float(torch.cuda.mem_get_info()[0])
     import psutil
 
     return min([float(psutil.virtual_memory().available), *limits()])
+
+
+def capacity(on_gpu: bool) -> float:
+    """Bytes that a job may take when its turn comes: all of the GPU's memory, or what this machine has left now."""
+    return float(torch.cuda.mem_get_info()[1]) if on_gpu else available(on_gpu)
 
 
 def limits() -> list[float]:
@@ -60,35 +65,37 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def require(needed: float, what: str, instead: str) -> None:
+def require(needed: float, what: str, instead: str, on_gpu: bool | None = None) -> None:
     """Raise RelapseError where a job's peak memory does not fit, with `instead`, what would.
 
-    needed: bytes. A machine that is nearly full is refused, not tried: an out-of-memory ends a job hours later.
+    needed: bytes. on_gpu: which memory; by default the GPU's where there is one. A machine that is nearly full is
+    refused, not tried: an out-of-memory ends a job hours later.
     """
-    there = available()
+    on_gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
+    there = available(on_gpu)
     print(f"{what}: predicted peak {gigabytes(needed)}, available {gigabytes(there)}", flush=True)
     if needed > there:
-        where = torch.cuda.get_device_name() if torch.cuda.is_available() else "this machine"
+        where = torch.cuda.get_device_name() if on_gpu else "this machine"
         raise RelapseError(
             f"{what} needs about {gigabytes(needed)} of memory and {where} has {gigabytes(there)} free. {instead}"
         )
 
 
 def less_for_unlearning(
-    settings: Mapping[str, Any], predicted: Callable[[Mapping[str, Any], int], float], width: int
+    settings: Mapping[str, Any], predicted: Callable[[Mapping[str, Any], int], float], width: int, there: float
 ) -> str:
-    """The first of LESS, in float32 and then in bfloat16, that would fit, as an instruction.
+    """The first of LESS, in float32 and then in bfloat16, that would fit into `there` bytes, as an instruction.
 
     predicted: (method's entry, bytes of a number in `compute`) -> peak in bytes.
     """
-    there = available()
     for wide in [size for size in WIDTH.values() if size <= width]:
-        for changes in ({}, *LESS):
+        for changes in LESS:
             entry = {**settings, **changes}
-            if predicted(entry, wide) > there:
+            if predicted(entry, wide) > there or (entry["parameters"] == "lora" and settings.get("mask") == "row"):
                 continue
             said = [f"{key}: {str(value).lower()}" for key, value in changes.items() if settings.get(key) != value]
             if wide != width:
                 said.append("compute: bfloat16 (with storage and state_storage: bfloat16)")
-            return f"It fits with {', '.join(said)}: {gigabytes(predicted(entry, wide))}."
+            if said:
+                return f"It fits with {', '.join(said)}: {gigabytes(predicted(entry, wide))}."
     return "No settings make it fit: use a machine with more memory."

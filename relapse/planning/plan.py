@@ -17,7 +17,7 @@ from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
 from relapse.model_files import Model
 from relapse.planning import memory
-from relapse.planning.fit import LESS, WIDTH, available, gigabytes
+from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
 from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
 from relapse.prompts import choice_texts
@@ -89,11 +89,11 @@ class Texts:
         return asked
 
 
-def jobs(study: Mapping[str, Any], operations: float | None, remote: Remote) -> Iterator[Job]:
+def jobs(study: Mapping[str, Any], operations: float | None, there: float, remote: Remote) -> Iterator[Job]:
     """Every kind of job of a resolved study.
 
-    operations: floating-point operations a second, or None where its jobs run on another kind of device. remote: what
-    it has on the Hub.
+    operations: floating-point operations a second, or None where its jobs run on another kind of device. there: bytes
+    of memory that a job may take. remote: what the study has on the Hub.
     """
     models = local_models(study) | remote.models
     corpora = {name: corpus or _made(study, name) for name, corpus in local_corpora(study).items()}
@@ -115,7 +115,7 @@ def jobs(study: Mapping[str, Any], operations: float | None, remote: Remote) -> 
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
         for name, entry in study["methods"].items():
-            yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu)
+            yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
         for name, entry in study["quantizers"].items():
@@ -146,22 +146,16 @@ def _seconds(work: float | None, operations: float | None) -> float | None:
     return IMPORTS + work / operations / EFFICIENCY if work and operations else None
 
 
-def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> Job:
+def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, there) -> Job:
     if not shape:
         return Job(name, seeds, None, None, None)
     # Without the texts, a table of the reference's logits is left out.
     tokens = {part: texts.tokens(raw) if texts else 0 for part, raw in (("forget", "forget"), ("retain", "retain1"))}
     at_least = not texts and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
-    def needed(settings: Mapping[str, Any]) -> float:
-        return memory.unlearning(shape, settings, width, tokens, on_gpu)
+    def needed(settings: Mapping[str, Any], wide: int) -> float:
+        return memory.unlearning(shape, settings, wide, tokens, on_gpu)
 
-    fitting = next((changes for changes in LESS if needed({**entry, **changes}) <= available()), None)
-    instead = (
-        f"Set {', '.join(f'{key}: {str(value).lower()}' for key, value in fitting.items())}."
-        if fitting
-        else "No settings of this entry make it fit: use a machine with more memory, or compute: bfloat16."
-    )
     windows = -(-tokens["forget"] // entry["max_length"])
     steps = entry.get("steps") or -(-entry["epochs"] * windows // entry["batch_size"])
     halves = 2 if "alpha" in entry else 1
@@ -172,7 +166,8 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> 
     table = memory.reference_table(shape, entry, width, tokens) if entry["reference"] == "disk" else 0.0
     stored = shape.parameters * (4 if entry["storage"] == "float32" else memory.STORED)
     at_most = entry.get("stop_at") is not None
-    return Job(name, seeds, needed(entry), stored + table, seconds, instead, at_most, at_least)
+    instead = less_for_unlearning(entry, needed, width, there)
+    return Job(name, seeds, needed(entry, width), stored + table, seconds, instead, at_most, at_least)
 
 
 def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job:
@@ -219,9 +214,8 @@ def table(found: list[Job]) -> str:
     return "\n".join(lines)
 
 
-def too_large(found: list[Job], free_disk: float) -> list[str]:
-    """What does not fit this machine, with what would; nothing where everything does."""
-    there = available()
+def too_large(found: list[Job], there: float, free_disk: float) -> list[str]:
+    """What does not fit, with what would; nothing where everything does. there: bytes of memory that a job may take."""
     problems = [
         f"{job.name} needs about {gigabytes(job.memory)} of memory, and there are {gigabytes(there)}. {job.instead}"
         for job in found
