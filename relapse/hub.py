@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from relapse.errors import RelapseError
+from relapse.errors import RelapseError, chain, disk_is_full
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # how the cache names content: git's blob SHA-1, or SHA-256
 LARGE = 100_000_000  # bytes; hashing more takes long enough to say so
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def snapshot(repository: str, revision: str, patterns: Sequence[str] | None = None, kind: str = "model") -> Path:
@@ -35,11 +34,13 @@ def snapshot(repository: str, revision: str, patterns: Sequence[str] | None = No
             folder = Path(snapshot_download(repository, local_files_only=True, **download))
         else:
             count, size = _to_come(repository, download)
-            _require_room(size, Path(constants.HF_HUB_CACHE), f"{repository} at revision {revision}")
+            _require_room(
+                size - _begun(repository, kind), Path(constants.HF_HUB_CACHE), f"{repository} at revision {revision}"
+            )
             if count:
                 print(f"downloading {count} files of {repository}, {_gigabytes(size)}", flush=True)
             folder = Path(snapshot_download(repository, **download))
-    _verify(folder, repository, revision, patterns, kind)
+        _verify(folder, repository, revision, patterns, kind)
     return folder
 
 
@@ -68,6 +69,15 @@ def _to_come(repository: str, download: dict[str, Any]) -> tuple[int, int]:
 
     wanted = [file for file in snapshot_download(repository, dry_run=True, **download) if file.will_download]
     return len(wanted), sum(file.file_size or 0 for file in wanted)
+
+
+def _begun(repository: str, kind: str) -> int:
+    """Bytes in the cache of files whose download broke off, and which goes on there."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
+    return sum(path.stat().st_size for path in folder.glob("blobs/*.incomplete"))
 
 
 @contextmanager
@@ -165,26 +175,20 @@ def _delete(path: Path) -> None:
 # --- what went wrong --------------------------------------------------------------------------------------------------
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
     """What `error` means, and the next step."""
     import httpx
     from huggingface_hub import constants, errors, get_token
 
-    chain = list(_chain(error))
-    answers = [link.response for link in chain if isinstance(link, errors.HfHubHTTPError)]
+    links = list(chain(error))
+    answers = [link.response for link in links if isinstance(link, errors.HfHubHTTPError)]
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
     token = "the token that is set is of no such account" if get_token() else "no token is set"
 
     def any_is(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(link, kinds) for link in chain)
+        return any(isinstance(link, kinds) for link in links)
 
-    if any(getattr(link, "errno", None) in FULL or "No space left" in str(link) for link in chain):
+    if disk_is_full(error):
         return (
             f"no space left in {constants.HF_HUB_CACHE}. Make room, or set HF_HOME to a folder on a larger disk, and "
             "run again: complete files are kept."
@@ -219,8 +223,11 @@ def _reason(error: Exception, repository: str, revision: str, kind: str) -> str:
         return f"the connection broke off ({error}). Run again: complete files are kept."
     if any_is(errors.HFValidationError):
         return f"{repository!r} is no id on the Hub: it reads OWNER/NAME."
-    if any_is(PermissionError):
-        return f"{constants.HF_HUB_CACHE} may not be written. Set HF_HOME to a folder that may."
+    if any_is(PermissionError) or any(getattr(link, "errno", None) == errno.EROFS for link in links):
+        return (
+            f"{constants.HF_HUB_CACHE} may not be written ({error}). Set HF_HOME to a folder that may; or, where all "
+            "is there, HF_HUB_OFFLINE=1."
+        )
     if answers:
         return f"{constants.ENDPOINT} answered {answers[0].status_code}. Run again later. {error}"
     return f"{type(error).__name__}: {error}"
