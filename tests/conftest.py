@@ -1,5 +1,7 @@
 """Fixtures that more than one suite uses."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,15 @@ def finished(tmp_path_factory) -> Workflow:
     done = workflow.snakemake("--cores", "2")
     assert done.returncode == 0, done.stderr + done.stdout
     return workflow
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> tuple[Path, list[str]]:
+    """A folder that is a disk of 4 MB for a command that is started with these words before it, and for nobody else."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=4m tmpfs {disk}"
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*isolated, mount], capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    return disk, [*isolated, f'{mount} && exec "$@"', "sh"]

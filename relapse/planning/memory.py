@@ -93,7 +93,7 @@ def unlearning(
     needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
     passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
     kept = 0.0
-    if settings["reference"] == "model" and any(needs.values()):
+    if settings["reference"] == "model" and "logits" in needs.values():
         kept = 0.0 if adapted else weights
     elif settings["reference"] == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)

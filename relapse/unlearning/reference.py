@@ -5,14 +5,16 @@ does with them is the method's.
 """
 
 import copy
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
 from relapse.batching import BatchSize
+from relapse.errors import RelapseError, disk_is_full
 from relapse.sequences import Tokens, predict
 from relapse.unlearning import lora
 from relapse.unlearning.losses import sequence_log_probs
@@ -23,11 +25,12 @@ BATCH = 16  # windows in one forward pass of the reference model, at first
 
 
 class Reference:
-    """The target's outputs on the windows: computed once and kept (`cache`, `disk`), or a resident reference (`model`).
+    """The target's outputs on the windows: computed once and kept, or logits from a resident reference (`model`).
 
     The resident one is a second model, or with LoRA the model itself with its adapters switched off. Kept logits take
-    V values in the model's number format per token: in memory right for small models, for a 7B one on disk, in a
-    temporary folder below TMPDIR that goes with this object.
+    V values in the model's number format per token: in memory (`cache`) right for small models, for a 7B one on `disk`,
+    in a file below TMPDIR that has no name, so that it goes with the process however that ends. A log p_ref(x), one
+    number for a window, is always kept. Raises RelapseError where the disk has no room for the table.
     """
 
     def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: dict):
@@ -36,19 +39,16 @@ class Reference:
         self.tables: dict[str, Sequence[torch.Tensor]] = {}
         self.model, self.device, self.batch = model, model.device, BatchSize(BATCH)
         self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext
-        if settings["reference"] == "model":
-            if settings["parameters"] != "lora":
-                self.model = copy.deepcopy(model).requires_grad_(False)
-            return
-        self.folder = (
-            tempfile.TemporaryDirectory(prefix="relapse-reference-") if settings["reference"] == "disk" else None
-        )
-        for half in ("forget", "retain"):
-            if self.needs[half]:
+        resident = settings["reference"] == "model"
+        for half, need in self.needs.items():
+            if need == "log_probs" or (need == "logits" and not resident):
                 rows = (row.cpu() for start in self._starts(half) for row in self._computed(half, start))
-                to_disk = self.folder and self.needs[half] == "logits"
+                to_disk = settings["reference"] == "disk" and need == "logits"
                 self.tables[half] = self._on_disk(half, rows) if to_disk else list(rows)
-        self.model = None
+        if "logits" not in self.needs.values() or not resident:
+            self.model = None
+        elif settings["parameters"] != "lora":
+            self.model = copy.deepcopy(model).requires_grad_(False)
 
     def _starts(self, half: str) -> Iterable[list[int]]:
         return batches(len(self.windows[half]), BATCH)
@@ -57,8 +57,19 @@ class Reference:
         """The logits (tokens of a window, V) of every window, as views of one file; the system keeps what is in use."""
         tokens = [len(window) - 1 for window in self.windows[half]]
         width, dtype = self.model.get_output_embeddings().weight.shape[0], self.model.dtype
-        path = str(Path(self.folder.name) / half)
-        table = torch.from_file(path, shared=True, size=sum(tokens) * width, dtype=dtype).view(-1, width)
+        with tempfile.NamedTemporaryFile(prefix="relapse-reference-") as file:
+            size = sum(tokens) * width
+            try:  # all of it now: a page that a full disk refuses later would end the process without a word
+                os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                raise RelapseError(
+                    f"reference: disk needs {size * dtype.itemsize / 1e9:.1f} GB for the logits of the {half} windows, "
+                    f"which {Path(file.name).parent} has not: set TMPDIR to a folder on a larger disk, or use "
+                    "reference: model"
+                ) from None
+            table = torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(-1, width)
         views = list(table.split(tokens))
         for view, row in zip(views, rows, strict=True):
             view.copy_(row)
@@ -69,7 +80,7 @@ class Reference:
 
     @torch.no_grad()
     def _forward(self, half: str, indices: Sequence[int]) -> list[torch.Tensor]:
-        with self.without_adapters(self.model):
+        with self.without_adapters(self.model), evaluating(self.model):
             tokens = predict(self.model, [self.windows[half][i] for i in indices])
         if self.needs[half] == "log_probs":
             return list(sequence_log_probs(tokens))
@@ -77,8 +88,11 @@ class Reference:
         return list(tokens.logits.to(self.model.dtype).split(torch.bincount(tokens.sequence).tolist()))
 
     def values(self, half: str, indices: Sequence[int]) -> list[torch.Tensor]:
-        """What the method needs for each window, float32: a scalar log p_ref(x), or logits (its tokens, V)."""
-        rows = [self.tables[half][i] for i in indices] if half in self.tables else self._computed(half, indices)
+        """What the method needs for each window, float32: a scalar log p_ref(x), or logits (its tokens, V).
+
+        A resident reference takes all of them at once: where they do not fit, the step that asks must be made smaller.
+        """
+        rows = [self.tables[half][i] for i in indices] if half in self.tables else self._forward(half, indices)
         return [row.to(self.device).float() for row in rows]
 
     def side(self, half: str, tokens: Tokens, indices: Sequence[int]) -> Side:
@@ -88,6 +102,17 @@ class Reference:
         if self.needs[half] == "logits":
             return Side(tokens, reference_logits=torch.cat(self.values(half, indices)))
         return Side(tokens)
+
+
+@contextmanager
+def evaluating(model) -> Iterator[None]:
+    """The model without dropout for a moment, whatever it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def batches(count: int, size: int) -> list[list[int]]:

@@ -1,8 +1,10 @@
 """Every registered method through one suite: what holds for an unlearning method, whatever its losses."""
 
 import copy
-import gc
 import itertools
+import os
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from relapse import models
 from relapse.errors import RelapseError
-from relapse.registry import with_defaults
+from relapse.registry import ROOT, with_defaults
 from relapse.sequences import Tokens, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
@@ -177,8 +179,32 @@ def test_a_reference_on_disk_gives_the_same_bytes_and_leaves_nothing(
     in_memory, on_disk = (models.load_model(tiny_llama) for _ in range(2))
     assert run(in_memory, tokenizer, method) == run(on_disk, tokenizer, method, reference="disk")
     assert all(torch.equal(a, b) for a, b in zip(weights(in_memory).values(), weights(on_disk).values(), strict=True))
-    gc.collect()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_the_disk_has_no_room_for_is_told_before_it_is_filled(small_disk, tiny_llama, tmp_path):
+    """512 predicted tokens of 320 float32 logits in each of 8 windows: 5 MB, on a disk of 4."""
+    disk, on_it = small_disk
+    settings = settings_for(METHODS.get("ga_klr"), reference="disk")
+    run_it = f"""
+from relapse import models
+from relapse.errors import exit_on_error
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.reference import Reference
+windows = [[2 + i % 300 for i in range(513)]] * 8
+model = models.load_model({str(tiny_llama)!r})
+exit_on_error(lambda: Reference(model, windows, windows, METHODS.get("ga_klr"), {settings!r}))
+"""
+    done = subprocess.run(
+        [*on_it, sys.executable, "-c", run_it],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(disk), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "reference: disk needs 0.0 GB for the logits of the retain windows" in done.stderr
+    assert f"which {disk} has not: set TMPDIR" in done.stderr
 
 
 def formulations(method):
@@ -240,6 +266,21 @@ def test_a_batch_that_does_not_fit_goes_in_halves(tiny_llama, tokenizer, method,
     assert run(limited, tokenizer, method) == expected
     assert "out of memory: 1 window at a time from here on" in capsys.readouterr().out
     assert all(torch.equal(a, b) for a, b in zip(weights(halved).values(), weights(limited).values(), strict=True))
+
+
+def test_a_step_is_halved_where_its_resident_reference_does_not_fit(tiny_llama, tokenizer, monkeypatch):
+    """A second model that takes one window at a time: micro_batch falls to 1, with the losses of micro_batch 1."""
+    method = METHODS.get("npo_klr")
+    expected, limited = (models.load_model(tiny_llama) for _ in range(2))
+    losses = run(expected, tokenizer, method, reference="model", micro_batch=1)
+
+    def small(self, half, indices, forward=Reference._forward):
+        if half == "retain" and len(indices) > 1:
+            raise torch.OutOfMemoryError("no memory for so many windows")
+        return forward(self, half, indices)
+
+    monkeypatch.setattr(Reference, "_forward", small)
+    assert run(limited, tokenizer, method, reference="model") == losses
 
 
 @full_and_lora
