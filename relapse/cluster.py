@@ -34,10 +34,27 @@ def left_behind(folder: Path) -> list[str]:
     ]
 
 
-def check_none_left(folder: Path) -> None:
-    """Raise RelapseError, which says what to do, where an earlier run in `folder` has left jobs behind."""
+def others_run(folder: Path, results: str) -> bool:
+    """Whether Snakemake's locks in `folder` name files outside `results`: another study runs from there."""
+    locks = (folder / ".snakemake/locks").glob("*.output.lock")
+    ours = (f"{results}/", "results/.")  # what is for all studies begins with a dot
+    return any(not line.startswith(ours) for lock in locks for line in lock.read_text().splitlines())
+
+
+def check_none_left(folder: Path, results: str) -> str | None:
+    """Raise RelapseError, which says what to do, where an earlier run in `folder` has left jobs behind.
+
+    Where another study runs from there, whose jobs look the same to SLURM, this is the caller's to tell instead:
+    returned as a warning.
+    """
     if jobs := left_behind(folder):
+        if others_run(folder, results):
+            return (
+                f"Another study runs from {folder}. If an earlier run of this one was killed, some of these jobs are "
+                f"its own and would write the same files: {' '.join(jobs)}"
+            )
         raise RelapseError(
             f"SLURM jobs of an earlier run in {folder} have not ended, and would write the same files. Wait for them, "
             f"since what they finish is kept, or cancel them; then run again. scancel {' '.join(jobs)}"
         )
+    return None

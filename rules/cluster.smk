@@ -6,11 +6,12 @@ def on_slurm():
     return workflow.executor_plugin.name == "slurm"
 
 
-# By now this run holds the lock: jobs of this directory are not another living run's.
+# By now this run holds the study's lock: its jobs are not another living run's.
 onstart:
     if on_slurm():
         try:
-            cluster.check_none_left(Path.cwd())
+            if warning := cluster.check_none_left(Path.cwd(), RESULTS):
+                logger.warning(warning)
         except RelapseError as error:
             sys.exit(f"error: {error}")
 
