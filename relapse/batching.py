@@ -38,8 +38,10 @@ class BatchSize:
         """`action` on batches of `items`, its results one after the other; a batch that does not fit is run again."""
         results: list[Result] = []
         while len(results) < len(items):
-            found = attempt(action, items[len(results) : len(results) + self.size])
+            batch = items[len(results) : len(results) + self.size]
+            found = attempt(action, batch)
             if found is None:
+                self.size = len(batch)  # which may be fewer than could have been
                 self.halve("example")
             else:
                 results += found
@@ -47,11 +49,15 @@ class BatchSize:
 
 
 def attempt(action: Callable[..., Result], *arguments: object) -> Result | None:
-    """What `action` returns; None where the accelerator is out of memory.
+    """What `action` returns; None where the accelerator is out of memory, for tensors or for cuBLAS's own.
 
     The exception ends here, so that what its frames held is free before anything is tried again.
     """
     try:
         return action(*arguments)
     except torch.OutOfMemoryError:
+        return None
+    except RuntimeError as error:
+        if "CUBLAS_STATUS_ALLOC_FAILED" not in str(error):
+            raise
         return None

@@ -324,7 +324,9 @@ OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
 NEEDS_GPU = " RELAPSE_NEEDS_GPU=1" if GPU else ""
-# glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system.
+# glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system. On a
+# GPU, torch's segments grow instead of lying about in sizes that fit nothing later.
 shell.prefix(
-    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576{NEEDS_GPU}; "
+    f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576"
+    f" PYTORCH_ALLOC_CONF=expandable_segments:True{NEEDS_GPU}; "
 )

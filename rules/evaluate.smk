@@ -76,7 +76,8 @@ rule absorption:
     threads: 1
     resources:
         mem_mb=memory(1),
-        runtime=growing(60),
+        # A 7B model's weights take half an hour and more for each.
+        runtime=growing(60 * max(1, len(ROUNDING))),
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         names=ROUNDING,

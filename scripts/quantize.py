@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
 from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
@@ -56,7 +58,8 @@ def main() -> None:
     )
     if shape := fit.architecture(args.model):
         less = "Use a machine with more memory, or fewer samples of a shorter sample_length."
-        fit.require(memory.calibrating(shape, settings), f"quantizing {args.model}", less)
+        needed = memory.calibrating(shape, facts.tokens, max(map(len, windows)), torch.cuda.is_available())
+        fit.require(needed, f"quantizing {args.model}", less)
     if backend.environment:
         quantize_elsewhere(args, windows)
     else:

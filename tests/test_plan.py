@@ -44,6 +44,16 @@ def test_time_is_six_operations_a_parameter_and_token(jobs):
     assert jobs["unlearn npo_klr_sure"].at_most and not jobs["unlearn npo_klr"].at_most
 
 
+def test_calibration_takes_the_text_that_there_is(jobs):
+    """More windows than the text has cost no more; of the checkpoints the target's stays."""
+    entry = MINI["quantizers"]["gptq-int4"] | {"samples": 10**12}
+    greedy = config.resolve(MINI | {"quantizers": MINI["quantizers"] | {"gptq-int4": entry}})
+    found = {job.name: job for job in plan.jobs(greedy, 1e9, math.inf, Remote())}["quantize gptq-int4"]
+    assert found.memory < 2 * jobs["quantize gptq-int4"].memory
+    linear = 2 * (4 * 64**2 + 3 * 64 * 128)
+    assert 3 * jobs["quantize gptq-int4"].disk == pytest.approx(linear / 2 + 4 * (PARAMETERS - linear))
+
+
 def test_more_seeds_and_a_checkpointed_run_take_more():
     more = MINI | {"seeds": [0, 1, 2]}
     more["methods"] = MINI["methods"] | {"ga_gdr": MINI["methods"]["ga_gdr"] | {"gradient_checkpointing": True}}

@@ -149,12 +149,14 @@ def scoring(
     return FIXED + peak
 
 
-def calibrating(model: Architecture, settings: Mapping[str, Any]) -> float:
-    """A calibrated quantizer, which computes in float32: weights, what its windows are inside, a block's Hessians."""
-    tokens = settings["samples"] * settings["sample_length"]
+def calibrating(model: Architecture, tokens: int, longest: int, on_gpu: bool = False) -> float:
+    """A calibrated quantizer, which computes in float32: weights, what its windows are inside, a block's Hessians.
+
+    tokens: of all windows; longest: of the longest.
+    """
     hessians = (6 * model.hidden**2 + model.intermediate**2) * 4
-    inside = 2 * tokens * model.hidden * 4 + settings["sample_length"] * working_per_token(model) * 4
-    return FIXED + model.parameters * (4 + STORED) + inside + 2 * hessians
+    inside = 2 * tokens * model.hidden * 4 + longest * working_per_token(model) * 4
+    return FIXED + loading(model, 4, on_gpu) + inside + 2 * hessians
 
 
 def comparing(model: Architecture) -> float:

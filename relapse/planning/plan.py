@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from relapse.calibration import PARTS
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
 from relapse.model_files import Model
@@ -120,7 +121,7 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
         for name, entry in study["quantizers"].items():
             if isinstance(BACKENDS.get(entry["backend"]), Calibrated):
-                yield _calibrating(f"quantize {name}{several}", study, entry, shape, operations)
+                yield _calibrating(f"quantize {name}{several}", study, entry, shape, texts, operations, on_gpu)
         if shape:
             yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
 
@@ -181,13 +182,20 @@ def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job
     return Job(name, count, needed, 0.0, seconds, less, at_least=not texts)
 
 
-def _calibrating(name, study, entry, shape, operations) -> Job:
+def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
     count = len(study["seeds"]) * _models(study, entry)
     if not shape:
         return Job(name, count, None, None, None)
     packed = shape.linear * entry["bits"] / 8 + (shape.parameters - shape.linear) * 4
-    seconds = _seconds(6 * shape.parameters * entry["samples"] * entry["sample_length"], operations)
-    return Job(name, count, memory.calibrating(shape, entry), packed if entry["keep"] else 0.0, seconds)
+    length, tokens = entry["sample_length"], entry["samples"] * entry["sample_length"]
+    part = PARTS.get(entry["calibration"])
+    if texts and part:  # all there are, where fewer are there than are asked for
+        tokens = min(tokens, texts.tokens(part))
+    seconds = _seconds(6 * shape.parameters * tokens, operations)
+    # The target's stay, since absorption is measured against them.
+    kept = count if entry["keep"] else len(study["seeds"])
+    needed = memory.calibrating(shape, tokens, length, on_gpu)
+    return Job(name, count, needed, packed * kept / count, seconds, "Use fewer samples of a shorter sample_length.")
 
 
 def table(found: list[Job]) -> str:
