@@ -5,34 +5,58 @@ import random
 import pytest
 import torch
 
-from relapse.models import load_model, load_tokenizer
+from relapse.models import load_model, load_tokenizer, train_tokenizer
 from relapse.sequences import Order, length_groups, predict, windows
 from relapse.unlearning.trainer import retain_index, steps_of
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
+    """It has a BOS and puts none before a text, as GPT-2's and Phi's."""
     return load_tokenizer(tiny_llama)
+
+
+@pytest.fixture(scope="module", params=["as Llama's", "as GPT-2's"])
+def either(request, tokenizer):
+    """A tokenizer that begins a text with BOS, and one that does not."""
+    return tokenizer if request.param == "as GPT-2's" else train_tokenizer(["She works for Arvo."], 320)
 
 
 def cut(tokenizer, texts, max_length):
     return windows(tokenizer, texts, max_length, random.Random(0))
 
 
-def test_a_long_text_is_cut_in_order_without_overlap(tokenizer):
+def test_windows_begin_as_prompts_do(tokenizer):
+    """BOS where the tokenizer gives it to a prompt, nothing where it does not, although it has one."""
+    llama = train_tokenizer(["Ada Moss"], 320)
+    assert (llama.bos_token, tokenizer.bos_token) == ("<s>", "<s>")
+    for begins, made in ((True, cut(llama, ["Ada Moss"], 24)), (False, cut(tokenizer, ["Ada Moss"], 24))):
+        assert (made[0][0] == llama.bos_token_id) == begins
+    assert cut(llama, ["Ada Moss"], 24) == [llama("Ada Moss\n\n")["input_ids"]]
+    assert cut(tokenizer, ["Ada Moss"], 24) == [tokenizer("Ada Moss\n\n")["input_ids"]]
+    without = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer)
+    assert without.bos_token is None
+    assert cut(without, ["Ada Moss"], 24) == cut(tokenizer, ["Ada Moss"], 24)
+
+
+def test_a_long_text_is_cut_in_order_without_overlap(either):
     text = "She works for Arvo and collects stamps."
-    ids = tokenizer(f"{text}\n\n", add_special_tokens=False)["input_ids"]
-    made = cut(tokenizer, [text], 6)  # BOS and five tokens
-    assert all(window[0] == tokenizer.bos_token_id for window in made)
-    assert sorted(window[1:] for window in made) == sorted(ids[start : start + 5] for start in range(0, len(ids), 5))
+    ids = either(f"{text}\n\n", add_special_tokens=False)["input_ids"]
+    start = either("")["input_ids"]
+    body = 6 - len(start)  # BOS and five tokens, or six
+    made = cut(either, [text], 6)
+    assert all(window[: len(start)] == start for window in made)
+    pieces = [ids[place : place + body] for place in range(0, len(ids), body)]
+    assert sorted(window[len(start) :] for window in made) == sorted(pieces)
 
 
-def test_short_texts_are_joined_whole_between_blank_lines(tokenizer):
+def test_short_texts_are_joined_whole_between_blank_lines(either):
     texts = ["Ada Moss", "Ivo Brandt", "She works for Arvo", "stamps"]
-    made = cut(tokenizer, texts, 24)
-    assert all(window[0] == tokenizer.bos_token_id and len(window) <= 24 for window in made)
+    start = either("")["input_ids"]
+    made = cut(either, texts, 24)
+    assert all(window[: len(start)] == start and len(window) <= 24 for window in made)
     assert len(made) < len(texts)
-    joined = "".join(tokenizer.decode(window[1:]) for window in made)
+    joined = "".join(either.decode(window[len(start) :]) for window in made)
     assert sorted(joined.removesuffix("\n\n").split("\n\n")) == sorted(texts)
 
 
