@@ -45,6 +45,21 @@ def windows(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random
     return [window for window in joined if len(window) > 1]  # a lone token predicts nothing
 
 
+def concatenated_windows(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """The texts as one, cut in order into windows of `max_length` tokens, each with the `beginning` of a prompt.
+
+    As the paper's released code cuts MUSE's raw text. A blank line stands between two texts, which are tokenized
+    together. The last window is filled up with the first one, its BOS included, so that all are full unless the whole
+    text is shorter than half a window.
+    """
+    bos = beginning(tokenizer)
+    body = max_length - len(bos)
+    ids = tokenizer(SEPARATOR.join(texts), add_special_tokens=False)["input_ids"]
+    cut = [bos + ids[start : start + body] for start in range(0, len(ids), body)]
+    cut[-1] = (cut[-1] + cut[0])[:max_length]
+    return cut
+
+
 @dataclass
 class Tokens:
     """What a model predicts for the M real next tokens of `size` windows, window after window.

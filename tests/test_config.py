@@ -297,6 +297,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "steps": 2,
         "batch_size": 8,
         "max_length": 64,
+        "windows": "packed",
         "storage": "bfloat16",
         "state_storage": "float32",
         "parameters": "full",
@@ -399,6 +400,14 @@ def test_further_studies_have_valid_keys(path):
     except ConfigError as error:
         lines = str(error).splitlines()[1:]
         assert lines and all("no such" in line for line in lines), error
+
+
+@pytest.mark.parametrize("corpus", ["news", "books"])
+def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
+    methods = config.load(ROOT / f"configs/muse-{corpus}.yaml")["methods"]
+    assert {entry["windows"] for entry in methods.values()} == {"concatenated"}
+    default = config.load(ROOT / "config.yaml")["methods"]
+    assert {entry["windows"] for entry in default.values()} == {"packed"}
 
 
 # --- every key is described -----------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@ import pytest
 import yaml
 
 from relapse import config, preflight
+from relapse.models import train_tokenizer
 from relapse.planning import plan
 from relapse.planning.plan import Job
+from relapse.prompts import tokenizer_texts
 from relapse.registry import ROOT
+from relapse.sequences import concatenated_windows
 
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
 # Hidden 64, feed-forward 128, two blocks, 512 tokens: embeddings and head, blocks, norms.
@@ -49,6 +52,19 @@ def test_more_seeds_and_a_checkpointed_run_take_more():
     assert found["unlearn ga_gdr"].count == 3
     plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9)}["unlearn ga_gdr"]
     assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
+
+
+def test_concatenated_windows_are_counted_as_they_are_cut():
+    """2 epochs of the windows that training cuts, all of 128 tokens."""
+    entry = {key: value for key, value in MINI["methods"]["ga_gdr"].items() if key != "steps"}
+    entry |= {"epochs": 2, "batch_size": 1, "max_length": 128, "windows": "concatenated"}
+    study = config.resolve(MINI | {"methods": MINI["methods"] | {"ga_gdr": entry}})
+    corpus = preflight.local_corpora(study)["bios"]
+    tokenizer = train_tokenizer(tokenizer_texts(corpus), study["models"]["base"]["architecture"]["vocab_size"])
+    windows = concatenated_windows(tokenizer, corpus.raw["forget"], 128)
+    job = {job.name: job for job in plan.jobs(study, 1e9)}["unlearn ga_gdr"]
+    seen = 2 * len(windows) * 2 * 128  # and as many retain windows
+    assert job.seconds == pytest.approx(plan.IMPORTS + 6 * PARAMETERS * seen / 1e9 / 0.5)
 
 
 def test_utility_is_counted_by_its_prompts():

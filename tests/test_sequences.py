@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from relapse.models import load_model, load_tokenizer, train_tokenizer
-from relapse.sequences import Order, length_groups, predict, windows
+from relapse.sequences import Order, concatenated_windows, length_groups, predict, windows
 from relapse.unlearning.trainer import retain_index, steps_of
+from scripts import unlearn
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,40 @@ def test_short_texts_are_joined_whole_between_blank_lines(either):
     assert len(made) < len(texts)
     joined = "".join(either.decode(window[len(start) :]) for window in made)
     assert sorted(joined.removesuffix("\n\n").split("\n\n")) == sorted(texts)
+
+
+def test_concatenated_texts_are_cut_in_order_whatever_stands_at_the_cut():
+    """Tokens are bytes here: "abcd", a blank line, "efg" are 9; windows of BOS and four take 4, 4 and 1."""
+    llama = train_tokenizer([""], 258)
+    made = concatenated_windows(llama, ["abcd", "efg"], 5)
+    bos, first = llama.bos_token_id, llama("abcd", add_special_tokens=False)["input_ids"]
+    assert [llama.decode(window[1:]) for window in made[:2]] == ["abcd", "\n\nef"]
+    assert all(window[0] == bos and len(window) == 5 for window in made)
+    # The last is filled up with the first window, BOS included.
+    assert made[2] == [bos, *llama("g", add_special_tokens=False)["input_ids"], bos, *first[:2]]
+
+
+def test_concatenated_windows_give_the_text_back(either):
+    texts = ["She works for Arvo and collects stamps.", "Ada Moss", "Ivo Brandt is a pilot"]
+    whole = either("\n\n".join(texts), add_special_tokens=False)["input_ids"]
+    start = len(either("")["input_ids"])
+    for max_length in range(8, 12):
+        made = concatenated_windows(either, texts, max_length)
+        assert {len(window) for window in made} == {max_length}
+        assert len(made) == -(-len(whole) // (max_length - start))
+        assert [token for window in made for token in window[start:]][: len(whole)] == whole
+        assert made == concatenated_windows(either, texts, max_length)
+    # One that is shorter than half a window comes twice and stays short, as in the released code.
+    (short,) = concatenated_windows(either, ["Ada"], 64)
+    assert short == 2 * either("Ada")["input_ids"]
+
+
+def test_a_method_says_how_its_text_is_cut(either):
+    texts = ["She works for Arvo and collects stamps.", "Ada Moss", "Ivo Brandt is a pilot"]
+    asked = {"max_length": 24, "windows": "packed"}
+    assert unlearn.cut(either, texts, asked, random.Random(0)) == cut(either, texts, 24)
+    made = unlearn.cut(either, texts, asked | {"windows": "concatenated"}, random.Random(0))
+    assert made == concatenated_windows(either, texts, 24) != cut(either, texts, 24)
 
 
 def test_length_groups_pad_least():

@@ -19,6 +19,7 @@ from relapse.planning.fit import LESS, WIDTH, available, gigabytes
 from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
 from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
+from relapse.sequences import SEPARATOR
 
 IMPORTS = 5.0  # seconds until a job has imported what it needs
 EFFICIENCY = 0.5  # share of a matrix product's speed that a whole training step reaches
@@ -67,6 +68,20 @@ class Texts:
     def tokens(self, part: str) -> int:
         """Tokens of a part of the raw text."""
         return sum(len(encoding.ids) for encoding in self.tokenizer.encode_batch(list(self.corpus.raw[part])))
+
+    def windows(self, part: str, method: Mapping[str, Any]) -> tuple[int, int]:
+        """Windows that a method's entry cuts a part into, and the tokens in all of them.
+
+        Packed ones as if none had room left.
+        """
+        length = method["max_length"]
+        if method["windows"] == "packed":
+            tokens = self.tokens(part)
+            return -(-tokens // length), tokens
+        body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
+        joined = self.tokenizer.encode(SEPARATOR.join(self.corpus.raw[part]), add_special_tokens=False)
+        number = -(-len(joined.ids) // body)
+        return number, number * length
 
     def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
@@ -125,7 +140,8 @@ def _stored(shape: memory.Architecture | None) -> float | None:
 def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> Job:
     if not shape or not texts:
         return Job(name, seeds, None, _stored(shape), None)
-    tokens = {part: texts.tokens(raw) for part, raw in (("forget", "forget"), ("retain", "retain1"))}
+    cut = {part: texts.windows(raw, entry) for part, raw in (("forget", "forget"), ("retain", "retain1"))}
+    tokens = {part: size for part, (_, size) in cut.items()}
 
     def needed(settings: Mapping[str, Any]) -> float:
         return memory.unlearning(shape, settings, width, tokens, on_gpu)
@@ -136,8 +152,7 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu) -> 
         if fitting
         else "No settings of this entry make it fit: use a machine with more memory, or compute: bfloat16."
     )
-    windows = -(-tokens["forget"] // entry["max_length"])
-    steps = entry.get("steps") or -(-entry["epochs"] * windows // entry["batch_size"])
+    steps = entry.get("steps") or -(-entry["epochs"] * cut["forget"][0] // entry["batch_size"])
     halves = 2 if "alpha" in entry else 1
     seen = steps * entry["batch_size"] * halves * entry["max_length"]
     again = 4 / 3 if entry["gradient_checkpointing"] else 1
