@@ -298,6 +298,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "batch_size": 8,
         "max_length": 64,
         "windows": "packed",
+        "retain_pairing": "rotating",
         "storage": "bfloat16",
         "state_storage": "float32",
         "parameters": "full",
@@ -405,9 +406,10 @@ def test_further_studies_have_valid_keys(path):
 @pytest.mark.parametrize("corpus", ["news", "books"])
 def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
     methods = config.load(ROOT / f"configs/muse-{corpus}.yaml")["methods"]
-    assert {entry["windows"] for entry in methods.values()} == {"concatenated"}
-    default = config.load(ROOT / "config.yaml")["methods"]
-    assert {entry["windows"] for entry in default.values()} == {"packed"}
+    released = [(entry["windows"], entry["retain_pairing"]) for entry in methods.values()]
+    assert set(released) == {("concatenated", "fixed")}
+    default = config.load(ROOT / "config.yaml")["methods"].values()
+    assert {(entry["windows"], entry["retain_pairing"]) for entry in default} == {("packed", "rotating")}
 
 
 # --- every key is described -----------------------------------------------------------------------------------------

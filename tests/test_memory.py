@@ -64,6 +64,7 @@ COMMON = {
     "parameters": "full",
     "lora": {"rank": 8, "alpha": 16.0, "target_modules": "linear"},
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
     "alpha": 1.0,
     "batch_size": 4,
     "max_length": 64,

@@ -23,6 +23,7 @@ COMMON = {
     "gradient_checkpointing": False,
     "parameters": "full",
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
     "alpha": 1.0,
 }
 

@@ -124,9 +124,15 @@ def test_order_sees_every_item_once_an_epoch():
     assert taken[:5] != taken[5:]
 
 
-def test_retain_windows_are_paired_as_in_the_released_code_and_all_are_used():
-    assert [retain_index(i, 0, 4, 3) for i in range(4)] == [0, 1, 2, 0]  # i mod n
-    assert {retain_index(i, epoch, 4, 10) for i in range(4) for epoch in range(3)} == set(range(10))
+def test_rotating_pairs_begin_as_the_fixed_ones_and_use_all_retain_windows():
+    assert [retain_index("rotating", i, 0, 4, 3) for i in range(4)] == [0, 1, 2, 0]  # i mod n
+    assert {retain_index("rotating", i, epoch, 4, 10) for i in range(4) for epoch in range(3)} == set(range(10))
+
+
+def test_fixed_pairs_are_the_same_in_every_epoch():
+    for epoch in range(3):
+        assert [retain_index("fixed", i, epoch, 4, 3) for i in range(4)] == [0, 1, 2, 0]
+        assert [retain_index("fixed", i, epoch, 4, 10) for i in range(4)] == [0, 1, 2, 3]
 
 
 def test_epochs_become_steps():
