@@ -58,7 +58,10 @@ def losses_of_step(
 
 
 def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
-    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows."""
+    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
+
+    Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
+    """
     weights = list(saliency.eligible(model, settings).values())
     everything = list(range(len(forget)))
     share = Shares(forget, everything, method.forget_mean(settings))
@@ -70,7 +73,7 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
             total += part
         return indices
 
-    gradients = [torch.zeros_like(weight) for weight in weights]
+    gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
     BatchSize(settings.get("micro_batch", BATCH)).run(everything, gradient)
     model.eval()
