@@ -79,11 +79,15 @@ def describe(entry: dict) -> Model:
     """What is known of a models entry, for the Hub what its cache tells. Raises ConfigError for what cannot work."""
     if entry["source"] == "random":
         return random_model(entry["architecture"])
+    folder = location(entry)
+    return read_model(folder) if folder else Model()
+
+
+def location(entry: dict) -> Path | None:
+    """Folder of the files of a models entry that is made elsewhere; None where they are not here yet."""
     if entry["source"] == "local":
-        return read_model(Path(entry["path"]))
-    if entry["source"] == "hub" and (folder := cached(entry["id"], entry["revision"])):
-        return read_model(folder)
-    return Model()
+        return Path(entry["path"])
+    return cached(entry["id"], entry["revision"]) if entry["source"] == "hub" else None
 
 
 def cached(repository: str, revision: str) -> Path | None:

@@ -1,5 +1,6 @@
 """What a study will take: which jobs are counted, with sizes worked out by hand, and what is refused."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from relapse import config, preflight
-from relapse.models import train_tokenizer
+from relapse.models import load_model, train_tokenizer
 from relapse.planning import plan
 from relapse.planning.plan import Job
 from relapse.prompts import tokenizer_texts
@@ -37,6 +38,21 @@ def test_every_kind_of_job_is_counted(jobs):
 def test_disk_is_two_bytes_a_parameter_and_four_in_float32(jobs):
     assert jobs["unlearn ga_gdr"].disk == 2 * PARAMETERS
     assert jobs["unlearn npo_klr"].disk == 4 * PARAMETERS
+
+
+def test_a_model_that_is_not_in_bfloat16_is_copied_for_every_seed(tiny_llama, tmp_path):
+    """Its two bytes a parameter; one that is in bfloat16 is linked and takes none."""
+    model = load_model(tiny_llama)
+    model.save_pretrained(tmp_path / "wide")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llama / name, tmp_path / "wide")
+    models = {"target": {"source": "local", "path": str(tmp_path / "wide")}}
+    models["retrain"] = {"source": "local", "path": str(tiny_llama)}
+    # The ten examples of a prompt are longer than the tiny model's 512 positions, which preflight would say.
+    study = config.resolve(MINI) | {"models": models, "seeds": [0, 1]}
+    found = {job.name: job for job in plan.jobs(study, 1e9)}
+    assert "round retrain" not in found and found["round target"].count == 2
+    assert found["round target"].disk == found["round target"].memory == 2 * model.num_parameters()
 
 
 def test_time_is_six_operations_a_parameter_and_token(jobs):

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from relapse import bfloat16_copy
 from relapse.corpora.corpus import Corpus
-from relapse.model_files import Model
+from relapse.model_files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import LESS, WIDTH, available, gigabytes
 from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
@@ -116,6 +117,11 @@ def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
                 seconds = work and IMPORTS + work / operations / EFFICIENCY
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
+            elif entry and (folder := location(entry)):
+                # A file is in memory while it is rounded.
+                copies = [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(sorted(folder.iterdir()))]
+                if copies:
+                    yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
         for name, entry in study["methods"].items():
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu)
         count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
