@@ -93,7 +93,7 @@ rule train:
         gpu=GPU,
     params:
         settings=lambda wildcards: branch("models", wildcards.model),
-        compute=STUDY["compute"],
+        compute=lambda wildcards: trained_in(STUDY, wildcards.model),
         source=source("scripts/train.py"),
     message:
         "Train {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"

@@ -5,16 +5,18 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from relapse import config, preflight
 from relapse.models import load_model, train_tokenizer
-from relapse.planning import plan
+from relapse.planning import memory, plan
 from relapse.planning.plan import Job
 from relapse.prompts import tokenizer_texts
 from relapse.registry import ROOT
 from relapse.sequences import concatenated_windows
 
+CUDA = torch.cuda.is_available()
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
 # Hidden 64, feed-forward 128, two blocks, 512 tokens: embeddings and head, blocks, norms.
 PARAMETERS = 2 * 512 * 64 + 2 * (4 * 64**2 + 3 * 64 * 128) + 5 * 64
@@ -53,6 +55,17 @@ def test_a_model_that_is_not_in_bfloat16_is_copied_for_every_seed(tiny_llama, tm
     found = {job.name: job for job in plan.jobs(study, 1e9)}
     assert "round retrain" not in found and found["round target"].count == 2
     assert found["round target"].disk == found["round target"].memory == 2 * model.num_parameters()
+
+
+def test_memory_is_that_of_the_number_format_that_a_model_is_trained_in():
+    """In a study whose other jobs compute in float32."""
+    target = MINI["models"]["target"] | {"compute": "bfloat16"}
+    study = config.resolve(MINI | {"models": MINI["models"] | {"target": target}})
+    found = {job.name: job for job in plan.jobs(study, 1e9)}
+    shape = preflight.local_models(study)["base"].architecture
+    for name, width in (("target", 2), ("retrain", 4)):
+        assert found[f"train {name}"].memory == memory.training(shape, study["models"][name], width, CUDA)
+    assert found["train target"].memory < found["train retrain"].memory
 
 
 def test_time_is_six_operations_a_parameter_and_token(jobs):

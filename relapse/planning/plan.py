@@ -17,7 +17,7 @@ from relapse.corpora.corpus import Corpus
 from relapse.model_files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import LESS, WIDTH, available, gigabytes
-from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
+from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from, trained_in
 from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.sequences import SEPARATOR
@@ -112,7 +112,7 @@ def jobs(study: Mapping[str, Any], operations: float) -> Iterator[Job]:
         for name in ("target", "retrain"):
             entry = study["models"].get(name)
             if entry and entry["source"] == "train":
-                needed = shape and memory.training(shape, entry, width, on_gpu)
+                needed = shape and memory.training(shape, entry, WIDTH[trained_in(study, name)], on_gpu)
                 work = shape and 6 * shape.parameters * entry["steps"] * entry["batch_size"] * entry["max_length"]
                 seconds = work and IMPORTS + work / operations / EFFICIENCY
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."

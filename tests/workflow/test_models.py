@@ -35,3 +35,14 @@ def commands(tiny_llama, tmp_path):
 def test_only_base_is_linked_in_a_number_format_of_its_own(commands):
     jobs = commands({"base": LOCAL, "retrain": LOCAL})["link_model"]
     assert {("--as-stored" in job, "/base" in job.split("--out")[1]) for job in jobs} == {(True, True), (False, False)}
+
+
+def test_a_model_is_trained_in_its_own_number_format_or_the_studys(commands):
+    """In a study that unlearns in bfloat16."""
+    mini = yaml.safe_load((HERE / "mini.yaml").read_text())
+    stored = {"storage": "bfloat16", "state_storage": "bfloat16"}
+    methods = {name: entry | stored for name, entry in mini["methods"].items()}
+    jobs = commands({"target": {"compute": "float32"}}, compute="bfloat16", methods=methods)
+    told = {job.split("--model ")[1].split()[0]: job.split("--compute ")[1].split()[0] for job in jobs["train"]}
+    assert told == {"target": "float32", "retrain": "bfloat16"}
+    assert all("--compute bfloat16" in job for job in jobs["unlearn"])
