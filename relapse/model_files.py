@@ -82,14 +82,21 @@ def describe(entry: dict) -> Model:
     """What is known of a models entry, for the Hub what its cache tells. Raises ConfigError for what cannot work."""
     if entry["source"] == "random":
         return random_model(entry["architecture"])
-    if entry["source"] == "local":
-        return read_model(Path(entry["path"]))
-    if entry["source"] == "hub":
-        elsewhere = entry.get("tokenizer") or entry
-        folder, beside = cached(entry["id"], entry["revision"]), cached(elsewhere["id"], elsewhere["revision"])
-        with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and says what it cannot mend
-            return read_model(folder, beside) if folder and beside else Model()
+    folder = location(entry)
+    if entry["source"] != "hub":
+        return read_model(folder) if folder else Model()
+    elsewhere = entry.get("tokenizer") or entry
+    beside = cached(elsewhere["id"], elsewhere["revision"])
+    with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and says what it cannot mend
+        return read_model(folder, beside) if folder and beside else Model()
     return Model()
+
+
+def location(entry: dict) -> Path | None:
+    """Folder of the files of a models entry that is made elsewhere; None where they are not here yet."""
+    if entry["source"] == "local":
+        return Path(entry["path"])
+    return cached(entry["id"], entry["revision"]) if entry["source"] == "hub" else None
 
 
 def cached(repository: str, revision: str) -> Path | None:

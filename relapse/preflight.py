@@ -126,6 +126,11 @@ def started_from(config: dict, name: str) -> str:
     return "base" if isinstance(entry, dict) and entry.get("source") == "train" else name
 
 
+def trained_in(config: dict, name: str) -> str:
+    """The number format that a sound configuration's target or retrain is trained in: its own, or the study's."""
+    return config["models"][name].get("compute", config["compute"])
+
+
 def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
     for name, entry in _section(config, "quantizers").items():
         if not sound("quantizers", name):

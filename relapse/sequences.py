@@ -13,15 +13,24 @@ import torch
 SEPARATOR = "\n\n"
 
 
+def beginning(tokenizer) -> list[int]:
+    """What a window begins with: BOS where the tokenizer puts it before a prompt by itself, otherwise nothing.
+
+    So text is trained on as it is asked about. GPT-2's tokenizer has a BOS and does not use it; Llama's does.
+    """
+    first = tokenizer("a")["input_ids"][:1]
+    return first if first == [tokenizer.bos_token_id] else []
+
+
 def windows(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random) -> list[list[int]]:
-    """Cut or join the texts into windows of at most `max_length` tokens, each beginning with the tokenizer's BOS.
+    """Cut or join the texts into windows of at most `max_length` tokens, each with the `beginning` of a prompt.
 
     A text ends in a blank line. One that is longer than a window is cut into full windows and a rest, as the paper cuts
     MUSE's raw text; whole short ones and rests are shuffled and joined, so that a window is full and what stands in it
     is seen behind other text, as in a few-shot prompt.
     """
     separator = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
-    bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+    bos = beginning(tokenizer)
     body = max_length - len(bos)
     pieces = []
     for text in texts:
@@ -34,6 +43,21 @@ def windows(tokenizer, texts: Sequence[str], max_length: int, rng: random.Random
             joined.append(list(bos))
         joined[-1] += piece
     return [window for window in joined if len(window) > 1]  # a lone token predicts nothing
+
+
+def concatenated_windows(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """The texts as one, cut in order into windows of `max_length` tokens, each with the `beginning` of a prompt.
+
+    As the paper's released code cuts MUSE's raw text. A blank line stands between two texts, which are tokenized
+    together. The last window is filled up with the first one, its BOS included, so that all are full unless the whole
+    text is shorter than half a window.
+    """
+    bos = beginning(tokenizer)
+    body = max_length - len(bos)
+    ids = tokenizer(SEPARATOR.join(texts), add_special_tokens=False)["input_ids"]
+    cut = [bos + ids[start : start + body] for start in range(0, len(ids), body)]
+    cut[-1] = (cut[-1] + cut[0])[:max_length]
+    return cut
 
 
 @dataclass

@@ -18,6 +18,7 @@ from relapse.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.models import NO_GPU
+from relapse.preflight import trained_in
 from relapse.quantization import BACKENDS
 from relapse.quantization import Calibrated as CalibratedBackend
 from relapse.sources import digest

@@ -54,15 +54,19 @@ rule link_model:
         "../envs/conda.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=8000,  # a file of weights, while it is rounded
         runtime=240,
     params:
         settings=lambda wildcards: branch("models", model_folder(wildcards)),
+        # Training reads base in its own number format; target and retrain are what every variant starts from.
+        stored=lambda wildcards: (
+            "--as-stored" if model_folder(wildcards) == "base" else ""
+        ),
         source=source("scripts/link_model.py"),
     message:
         "Model {wildcards.place}, made elsewhere"
     shell:
-        "python -m scripts.link_model --settings {params.settings} --out {output} > {log} 2>&1"
+        "python -m scripts.link_model --settings {params.settings} {params.stored} --out {output} > {log} 2>&1"
 
 
 rule train:
@@ -89,7 +93,7 @@ rule train:
         gpu=GPU,
     params:
         settings=lambda wildcards: branch("models", wildcards.model),
-        compute=STUDY["compute"],
+        compute=lambda wildcards: trained_in(STUDY, wildcards.model),
         source=source("scripts/train.py"),
     message:
         "Train {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"

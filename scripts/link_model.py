@@ -1,19 +1,24 @@
-"""A model that is not trained here: link a local directory or a pinned Hub snapshot into the results."""
+"""A model that is not trained here: link a local directory or a pinned Hub snapshot into the results.
+
+Weights that are not stored in bfloat16 are copied and rounded to it, so that every variant starts from the same values.
+"""
 
 import argparse
 import json
 import shutil
 from pathlib import Path
 
+from relapse import bfloat16_copy
 from relapse.errors import RelapseError, exit_on_error
 from relapse.hub import snapshot
-from relapse.model_files import MODEL_FILES, tensor_shapes
+from relapse.model_files import MODEL_FILES, read_config, tensor_shapes
 from relapse.quantization import TOKENIZER_FILES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="the model's config entry, as JSON")
+    parser.add_argument("--as-stored", action="store_true", help="link weights of any number format as they are")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.settings["source"] == "local":
@@ -28,16 +33,31 @@ def main() -> None:
     if not any(file.suffix == ".safetensors" for file in files):
         raise RelapseError(f"{origin} holds no .safetensors weights")
     tensor_shapes(origin)  # raises where a shard is missing or cut short
+    if "quantization_config" in read_config(origin):
+        raise RelapseError(
+            f"{origin} is quantized (its config.json has quantization_config): give the model that it was made from"
+        )
     if args.out.exists():
         raise RelapseError(f"{args.out} is there already: delete it first")
     # Made whole beside its place and then renamed, so that what lies there is never half a model.
     part = args.out.with_name(f"{args.out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    rounded = {} if args.as_stored else bfloat16_copy.to_round(files)
+    bfloat16_copy.require_room(list(rounded), part)
+    saved = 0
+    for file, formats in rounded.items():
+        print(f"{file.name}: {' and '.join(formats)} rounded to bfloat16", flush=True)
+        saved += bfloat16_copy.write_rounded(file, part / file.name)
     for file in files:
-        (part / file.name).symlink_to(file.resolve())
+        if rounded and file.name == "config.json":
+            bfloat16_copy.write_config(file, part / file.name)
+        elif rounded and file.name == bfloat16_copy.INDEX:
+            bfloat16_copy.write_index(file, part / file.name, saved)
+        elif file not in rounded:
+            (part / file.name).symlink_to(file.resolve())
     part.rename(args.out)
-    print(f"linked {len(files)} files of {origin}")
+    print(f"linked {len(files) - len(rounded)} files of {origin}" + (f", copied {len(rounded)}" if rounded else ""))
 
 
 if __name__ == "__main__":

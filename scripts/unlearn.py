@@ -16,7 +16,7 @@ from relapse.metrics import METRICS, Evaluated
 from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
 from relapse.seeding import seed_for
-from relapse.sequences import windows
+from relapse.sequences import concatenated_windows, windows
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import STORAGE
@@ -30,6 +30,13 @@ def knowmem_forget(run: Evaluated, settings: dict) -> float:
     score = fmean(record["score"] for record in METRICS.get("knowmem_forget").records(run, settings))
     run.model.train(training)
     return score
+
+
+def cut(tokenizer, texts: list[str], settings: dict, rng: random.Random) -> list[list[int]]:
+    """A part of the raw text in windows, as the method's entry says."""
+    if settings["windows"] == "concatenated":
+        return concatenated_windows(tokenizer, texts, settings["max_length"])
+    return windows(tokenizer, texts, settings["max_length"], rng)
 
 
 def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, list]) -> None:
@@ -72,9 +79,7 @@ def main() -> None:
     corpus = read_folder(args.corpus)
     tokenizer = models.load_tokenizer(args.target)
     forget, retain = (
-        windows(
-            tokenizer, corpus.raw[part], settings["max_length"], random.Random(seed_for(args.seed, "windows", part))
-        )
+        cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
     )
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})

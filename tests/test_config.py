@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relapse import config
+from relapse import config, preflight
 from relapse.config.schema import SCHEMA
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
@@ -227,6 +227,7 @@ WRONG = [
     ("corpora/bios", {"source": "muse", "id": "a/b", "revision": 1234567}, "corpora.bios.revision", ["in quotes"]),
     ("models/retrain", {"source": "local", "path": "no/such"}, "models.retrain", ["no such model directory"]),
     ("models/retrain", {"source": "local"}, "models.retrain.path", ["missing"]),
+    ("models/target/compute", "float16", "models.target.compute", ["float32", "bfloat16"]),
     ("models/retrain", {"source": "hub", "id": "a/b"}, "models.retrain.revision", ["missing", "pins"]),
     ("models/retrain", {"source": "hub", "id": "a/b", "revision": "main"}, "models.retrain.revision", ["hexadecimal"]),
     ("corpora/bios", {"source": "muse", "id": "a/b", "revision": "v1"}, "corpora.bios.revision", ["40 hex", "move"]),
@@ -298,6 +299,8 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "steps": 2,
         "batch_size": 8,
         "max_length": 64,
+        "windows": "packed",
+        "retain_pairing": "rotating",
         "storage": "bfloat16",
         "state_storage": "float32",
         "parameters": "full",
@@ -431,6 +434,24 @@ def test_further_studies_have_valid_keys(path):
     except ConfigError as error:
         lines = str(error).splitlines()[1:]
         assert lines and all("no such" in line for line in lines), error
+
+
+def test_the_study_for_a_gpu_trains_in_float32_and_unlearns_in_bfloat16():
+    study = config.load(ROOT / "configs/gpu.yaml")
+    assert study["compute"] == "bfloat16"
+    assert {preflight.trained_in(study, name) for name in ("target", "retrain")} == {"float32"}
+    default = config.load(ROOT / "config.yaml")
+    assert preflight.trained_in(default, "target") == "float32"
+    assert "compute" not in default["models"]["target"]  # a key that was not there would train it anew
+
+
+@pytest.mark.parametrize("corpus", ["news", "books"])
+def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
+    methods = config.load(ROOT / f"configs/muse-{corpus}.yaml")["methods"]
+    released = [(entry["windows"], entry["retain_pairing"]) for entry in methods.values()]
+    assert set(released) == {("concatenated", "fixed")}
+    default = config.load(ROOT / "config.yaml")["methods"].values()
+    assert {(entry["windows"], entry["retain_pairing"]) for entry in default} == {("packed", "rotating")}
 
 
 # --- every key is described -----------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ COMMON = {
     "parameters": "lora",
     "lora": ADAPTERS,
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
     "alpha": 1.0,
 }
 

@@ -121,12 +121,35 @@ def test_released_formulation_reaches_both_terms():
     assert method.retain(reference, settings).item() == pytest.approx(-LN3 / 2)
 
 
+def test_released_klr_under_sure_is_a_divergence_summed_over_a_window():
+    # 1/2 ln 4/3 for the first token, 0 for the second, each in a window of its own: the mean over two windows; in one
+    # window the sum.
+    settings = {"beta": 1.0, "kl_direction": "model_to_reference", "formulation": "released"}
+    for name in ("ga_klr_sure", "npo_klr_sure"):
+        method = METHODS.get(name)
+        reference = side(reference_logits=torch.zeros(2, 2))
+        assert method.retain(reference, settings).item() == pytest.approx(0.5 * math.log(4 / 3) / 2)
+        reference.tokens.sequence, reference.tokens.size = torch.tensor([0, 0]), 1
+        assert method.retain(reference, settings).item() == pytest.approx(0.5 * math.log(4 / 3))
+        assert (method.forget_mean(settings), method.retain_mean(settings)) == ("tokens", "windows")
+    # Logits raised by any amount are the same distribution, and no distribution takes it below 0.
+    shifted = Side(Tokens(LOGITS + 100, TARGETS, torch.tensor([0, 1]), 2), reference_logits=LOGITS)
+    assert METHODS.get("npo_klr_sure").retain(shifted, settings).item() == pytest.approx(0, abs=1e-5)
+    assert METHODS.get("npo_klr").retain(shifted, settings).item() < 0
+
+
 @pytest.mark.parametrize("name", METHODS.names())
 def test_sure_is_its_base_method_under_a_mask(name):
     method = METHODS.get(name)
     if method.sure:
         base = METHODS.get(name.removesuffix("_sure"))
-        assert (method.forget, method.retain) == (base.forget, base.retain)
+        assert method.forget == base.forget
+        if name.endswith("_klr_sure"):  # which differ in the released formulation alone
+            settings = {"kl_direction": "model_to_reference", "formulation": "paper"}
+            reference = side(reference_logits=torch.zeros(2, 2))
+            assert method.retain(reference, settings) == base.retain(reference, settings)
+        else:
+            assert method.retain == base.retain
         assert method.options.keys() - base.options.keys() == {"mask", "percentile", "modules"}
     else:
         assert f"{name}_sure" in METHODS.names()

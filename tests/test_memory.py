@@ -63,6 +63,7 @@ COMMON = {
     "parameters": "full",
     "lora": {"rank": 8, "alpha": 16.0, "target_modules": "linear"},
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
     "alpha": 1.0,
     "batch_size": 4,
     "max_length": 64,
@@ -162,6 +163,25 @@ def test_a_full_fine_tune_of_7b_in_bfloat16():
     assert 4 * 2 * LLAMA_7B.parameters == pytest.approx(53.9e9, rel=1e-3)
     assert checkpointed == pytest.approx(54.3e9, rel=0.01)
     assert plain == pytest.approx(68.9e9, rel=0.01)
+
+
+def test_the_saliency_of_sure_is_summed_in_float32():
+    """In bfloat16, of the 6.48 billion linear weights a gradient of 2 bytes and its sum of 4; the weights; and a pass.
+
+    Two forget windows of 2,048 tokens: for each token 2 bytes of 35 inputs or norms of 4,096 numbers, one block of
+    (10 * 4096 + 4 * 11008) numbers and two float32 copies of 4096, and logits of 32,000 numbers in 14 bytes.
+    """
+    entry = COMMON | {"method": "ga_gdr_sure", "mask": "paper", "gradient_checkpointing": True}
+    entry |= {"max_length": 2048, "batch_size": 32, "micro_batch": 2}
+    tokens = {"forget": 10**6, "retain": 10**6}
+    a_token = 35 * 4096 * 2 + (10 * 4096 + 4 * 11008) * 2 + 2 * 4096 * 4 + 32000 * 14
+    by_hand = 2 * LLAMA_7B.parameters + 6 * LLAMA_7B.linear + 2 * 2048 * a_token
+    assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
+    # Nine windows of forget text are all that one pass of at most 16 takes.
+    del entry["micro_batch"]
+    few = {"forget": 9 * 2048 - 5, "retain": 10**6}
+    by_hand += 7 * 2048 * a_token
+    assert memory.unlearning(LLAMA_7B, entry | {"batch_size": 1}, 2, few, True) == pytest.approx(by_hand + memory.FIXED)
 
 
 def test_klr_in_memory_takes_a_table_of_logits():

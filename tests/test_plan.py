@@ -1,18 +1,24 @@
 """What a study will take: which jobs are counted, with sizes worked out by hand, and what is refused."""
 
 import math
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from relapse import config, preflight
-from relapse.planning import plan
+from relapse.models import load_model, train_tokenizer
+from relapse.planning import memory, plan
 from relapse.planning.plan import Job
 from relapse.planning.remote import Remote
+from relapse.prompts import tokenizer_texts
 from relapse.registry import ROOT
+from relapse.sequences import concatenated_windows
 
+CUDA = torch.cuda.is_available()
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
 # Hidden 64, feed-forward 128, two blocks, 512 tokens: embeddings and head, blocks, norms.
 PARAMETERS = 2 * 512 * 64 + 2 * (4 * 64**2 + 3 * 64 * 128) + 5 * 64
@@ -38,6 +44,32 @@ def test_disk_is_two_bytes_a_parameter_and_four_in_float32(jobs):
     assert jobs["unlearn npo_klr"].disk == 4 * PARAMETERS
 
 
+def test_a_model_that_is_not_in_bfloat16_is_copied_for_every_seed(tiny_llama, tmp_path):
+    """Its two bytes a parameter; one that is in bfloat16 is linked and takes none."""
+    model = load_model(tiny_llama)
+    model.save_pretrained(tmp_path / "wide")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llama / name, tmp_path / "wide")
+    models = {"target": {"source": "local", "path": str(tmp_path / "wide")}}
+    models["retrain"] = {"source": "local", "path": str(tiny_llama)}
+    # The ten examples of a prompt are longer than the tiny model's 512 positions, which preflight would say.
+    study = config.resolve(MINI) | {"models": models, "seeds": [0, 1]}
+    found = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}
+    assert "round retrain" not in found and found["round target"].count == 2
+    assert found["round target"].disk == found["round target"].memory == 2 * model.num_parameters()
+
+
+def test_memory_is_that_of_the_number_format_that_a_model_is_trained_in():
+    """In a study whose other jobs compute in float32."""
+    target = MINI["models"]["target"] | {"compute": "bfloat16"}
+    study = config.resolve(MINI | {"models": MINI["models"] | {"target": target}})
+    found = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}
+    shape = preflight.local_models(study)["base"].architecture
+    for name, width in (("target", 2), ("retrain", 4)):
+        assert found[f"train {name}"].memory == memory.training(shape, study["models"][name], width, CUDA)
+    assert found["train target"].memory < found["train retrain"].memory
+
+
 def test_time_is_six_operations_a_parameter_and_token(jobs):
     """250 steps of 2 windows of 128 tokens, at 1e9 operations a second, half of which a step reaches."""
     assert jobs["train target"].seconds == pytest.approx(plan.IMPORTS + 6 * PARAMETERS * 250 * 2 * 128 / 1e9 / 0.5)
@@ -61,6 +93,19 @@ def test_more_seeds_and_a_checkpointed_run_take_more():
     assert found["unlearn ga_gdr"].count == 3
     plain = {job.name: job for job in plan.jobs(config.resolve(MINI), 1e9, math.inf, Remote())}["unlearn ga_gdr"]
     assert found["unlearn ga_gdr"].seconds - plan.IMPORTS == pytest.approx(4 / 3 * (plain.seconds - plan.IMPORTS))
+
+
+def test_concatenated_windows_are_counted_as_they_are_cut():
+    """2 epochs of the windows that training cuts, all of 128 tokens."""
+    entry = {key: value for key, value in MINI["methods"]["ga_gdr"].items() if key != "steps"}
+    entry |= {"epochs": 2, "batch_size": 1, "max_length": 128, "windows": "concatenated"}
+    study = config.resolve(MINI | {"methods": MINI["methods"] | {"ga_gdr": entry}})
+    corpus = preflight.local_corpora(study)["bios"]
+    tokenizer = train_tokenizer(tokenizer_texts(corpus), study["models"]["base"]["architecture"]["vocab_size"])
+    windows = concatenated_windows(tokenizer, corpus.raw["forget"], 128)
+    job = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}["unlearn ga_gdr"]
+    seen = 2 * len(windows) * 2 * 128  # and as many retain windows
+    assert job.seconds == pytest.approx(plan.IMPORTS + 6 * PARAMETERS * seen / 1e9 / 0.5)
 
 
 def test_utility_is_counted_by_its_prompts():

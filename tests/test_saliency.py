@@ -11,7 +11,8 @@ from relapse.registry import with_defaults
 from relapse.sequences import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
-from relapse.unlearning.trainer import backward, let_rows_through, unlearn
+from relapse.unlearning.reference import Reference
+from relapse.unlearning.trainer import backward, let_rows_through, target_saliency, unlearn
 
 COMMON = {
     "lr": 1e-3,
@@ -23,6 +24,7 @@ COMMON = {
     "gradient_checkpointing": False,
     "parameters": "full",
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
     "alpha": 1.0,
 }
 
@@ -50,6 +52,18 @@ def moved(before, after) -> set[str]:
 def test_module_saliency_is_the_norm_of_each_gradient():
     gradients = [torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([5.0, 12.0])]
     assert saliency.module_saliency(gradients).tolist() == [5.0, 13.0]
+
+
+def test_saliency_of_many_parts_is_not_lost_in_bfloat16(tiny_llama):
+    """1,000 equal parts have the gradient of one; a sum in bfloat16 stands still after 256 to 512 of them."""
+    method = METHODS.get("ga_sure")
+    settings = with_defaults(method.options, COMMON | {"micro_batch": 1})
+    window = models.load_tokenizer(tiny_llama)("Ada Moss is a chemist.")["input_ids"]
+    scores = []
+    for dtype, parts in ((torch.float32, 1), (torch.bfloat16, 1000)):
+        model, forget = models.load_model(tiny_llama, dtype), [window] * parts
+        scores.append(target_saliency(model, forget, method, settings, Reference(model, forget, [], method, settings)))
+    torch.testing.assert_close(scores[1], scores[0], rtol=0.05, atol=0)
 
 
 def test_row_saliency_is_the_norm_of_each_row_and_a_vector_is_one():

@@ -14,6 +14,7 @@ from typing import Any
 
 from relapse.model_files import Architecture
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.reference import BATCH
 
 STORED = 2  # bytes of a weight on disk: bfloat16
 LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
@@ -83,15 +84,18 @@ def unlearning(
     method = METHODS.get(settings["method"])
     adapted, length = settings["parameters"] == "lora", settings["max_length"]
     windows = min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"])
-    halves = 2 if method.constrained else 1
     weights = model.parameters * width
     trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
-    batch = windows * halves * length
-    logits = LOGIT_COPIES * 4 + width
-    passing = batch * saved_per_token(model, width, settings["gradient_checkpointing"], adapted)
-    passing += batch * model.vocabulary * logits
     needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
-    passing += sum(windows * length * model.vocabulary * 4 * KL_COPIES for need in needs.values() if need == "logits")
+
+    def passing(each: int, *parts: str) -> float:
+        """A forward and backward pass over so many windows of each of these parts."""
+        seen = each * len(parts) * length
+        size = seen * saved_per_token(model, width, settings["gradient_checkpointing"], adapted)
+        size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)
+        return size + sum(each * length * model.vocabulary * 4 * KL_COPIES for part in parts if needs[part] == "logits")
+
+    halves = ("forget", "retain") if method.constrained else ("forget",)
     kept = 0.0
     if settings["reference"] == "model" and "logits" in needs.values():
         kept = 0.0 if adapted else weights
@@ -99,12 +103,14 @@ def unlearning(
         kept = reference_table(model, settings, width, tokens)
     rows = 1 if method.sure and settings["mask"] == "row" else 0  # the forget gradient, beside the whole one
     peak = max(
-        weights + 2 * trained + passing + rows * trained,
+        weights + 2 * trained + passing(windows, *halves) + rows * trained,
         weights + (3 + rows) * trained + largest(model, width),
-        0 if adapted else 3 * weights + rows * trained + last_block(model, width, batch),
+        0 if adapted else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
     )
     if method.sure and settings["mask"] in ("paper", "random"):
-        peak = max(peak, weights + 2 * model.linear * width + passing)
+        scored = min(settings.get("micro_batch", BATCH), -(-tokens["forget"] // length) or BATCH)
+        # A part's gradients, and their sum in float32.
+        peak = max(peak, weights + model.linear * (width + 4) + passing(scored, "forget"))
     if adapted:
         merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width
         peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))

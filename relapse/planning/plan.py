@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 
+from relapse import bfloat16_copy
 from relapse.calibration import PARTS
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
-from relapse.model_files import Model
+from relapse.model_files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
-from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from
+from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from, trained_in
 from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
+from relapse.sequences import SEPARATOR
 
 IMPORTS = 5.0  # seconds until a job has imported what it needs
 EFFICIENCY = 0.5  # share of a matrix product's speed that a whole training step reaches
@@ -74,6 +76,20 @@ class Texts:
         """Tokens of a part of the raw text."""
         return sum(len(encoding.ids) for encoding in self.tokenizer.encode_batch(list(self.corpus.raw[part])))
 
+    def windows(self, part: str, method: Mapping[str, Any]) -> tuple[int, int]:
+        """Windows that a method's entry cuts a part into, and the tokens in all of them.
+
+        Packed ones as if none had room left.
+        """
+        length = method["max_length"]
+        if method["windows"] == "packed":
+            tokens = self.tokens(part)
+            return -(-tokens // length), tokens
+        body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
+        joined = self.tokenizer.encode(SEPARATOR.join(self.corpus.raw[part]), add_special_tokens=False)
+        number = -(-len(joined.ids) // body)
+        return number, number * length
+
     def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
@@ -110,11 +126,16 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
         for name in ("target", "retrain"):
             entry = study["models"].get(name)
             if entry and entry["source"] == "train":
-                needed = shape and memory.training(shape, entry, width, on_gpu)
+                needed = shape and memory.training(shape, entry, WIDTH[trained_in(study, name)], on_gpu)
                 work = shape and 6 * shape.parameters * entry["steps"] * entry["batch_size"] * entry["max_length"]
                 seconds = _seconds(work, operations)
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
+            elif entry and models[name].linear and (folder := location(entry)):
+                # A file is in memory while it is rounded.
+                copies = [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(sorted(folder.iterdir()))]
+                if copies:
+                    yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
         for name, entry in study["methods"].items():
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
@@ -151,14 +172,15 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
     if not shape:
         return Job(name, seeds, None, None, None)
     # Without the texts, a table of the reference's logits is left out.
-    tokens = {part: texts.tokens(raw) if texts else 0 for part, raw in (("forget", "forget"), ("retain", "retain1"))}
+    parts = {"forget": "forget", "retain": "retain1"}
+    cut = {part: texts.windows(raw, entry) if texts else (0, 0) for part, raw in parts.items()}
+    tokens = {part: size for part, (_, size) in cut.items()}
     at_least = not texts and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
     def needed(settings: Mapping[str, Any], wide: int) -> float:
         return memory.unlearning(shape, settings, wide, tokens, on_gpu)
 
-    windows = -(-tokens["forget"] // entry["max_length"])
-    steps = entry.get("steps") or -(-entry["epochs"] * windows // entry["batch_size"])
+    steps = entry.get("steps") or -(-entry["epochs"] * cut["forget"][0] // entry["batch_size"])
     halves = 2 if "alpha" in entry else 1
     seen = steps * entry["batch_size"] * halves * entry["max_length"]
     again = 4 / 3 if entry["gradient_checkpointing"] else 1

@@ -1,8 +1,8 @@
 """The paper's unlearning losses as pure functions (arXiv 2410.16454, Sec. 3; NPO: arXiv 2404.05868).
 
 Where the paper's text and its released code differ, both stand here: `npo` and `kl_divergence` are the text's,
-`npo_on_logits` and `kl_on_logits` the released code's. All of them see the M real tokens of a batch of B windows, never
-padding: logits (M, V) and targets (M,). How logits come about is the trainer's.
+`npo_on_logits`, `kl_on_logits` and `kl_by_window` the released code's. All of them see the M real tokens of a batch of
+B windows, never padding: logits (M, V) and targets (M,). How logits come about is the trainer's.
 """
 
 import torch
@@ -65,3 +65,11 @@ def kl_on_logits(logits: torch.Tensor, reference_logits: torch.Tensor, windows: 
     falls without end as z grows. Summed over a window's tokens, where `kl_divergence` averages. Scalar.
     """
     return F.kl_div(logits, reference_logits, reduction="sum", log_target=True) / windows
+
+
+def kl_by_window(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, windows: int) -> torch.Tensor:
+    """The released SURE's KLR: KL(p_ref || p) summed over a window's tokens, averaged over windows. Scalar, in nats.
+
+    log_probs, reference_log_probs: (M, V), normalised: unlike `kl_on_logits` a divergence, which is 0 at least.
+    """
+    return F.kl_div(log_probs, reference_log_probs, reduction="sum", log_target=True) / windows

@@ -27,7 +27,7 @@ FORMULATION = {
         "default": "paper",
         "description": "The losses as the paper writes them (sequence-level NPO, a proper KL divergence per token), or "
         "as its released code computes them (NPO element-wise on raw logits; kl_div on raw logits, summed over a "
-        "window and unbounded).",
+        "window and unbounded; under SURE a proper KL divergence, summed over a window).",
     }
 }
 
@@ -44,6 +44,15 @@ def klr(side: Side, settings: dict):
     return losses.kl_divergence(
         side.tokens.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), settings["kl_direction"]
     )
+
+
+def klr_of_sure(side: Side, settings: dict):
+    """KLR under SURE, whose released code normalises both sides where that of the other methods does not."""
+    if settings["formulation"] == "released":
+        return losses.kl_by_window(
+            side.tokens.logits.log_softmax(-1), side.reference_logits.log_softmax(-1), side.tokens.size
+        )
+    return klr(side, settings)
 
 
 def klr_mean(settings: dict) -> str:
@@ -67,4 +76,7 @@ def register_family(method: Method) -> None:
     ]
     for base in family:
         METHODS.register(base)
-        METHODS.register(dataclasses.replace(base, name=f"{base.name}_sure", options=base.options | SURE, sure=True))
+        retain = klr_of_sure if base.retain is klr else base.retain
+        METHODS.register(
+            dataclasses.replace(base, name=f"{base.name}_sure", retain=retain, options=base.options | SURE, sure=True)
+        )

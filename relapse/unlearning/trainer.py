@@ -29,13 +29,14 @@ def steps_of(settings: dict, forget_windows: int) -> int:
     return -(-settings["epochs"] * forget_windows // settings["batch_size"])
 
 
-def retain_index(forget_index: int, epoch: int, forget_size: int, retain_size: int) -> int:
-    """The retain window paired with a forget window: (i + epoch * n_f) mod n_r.
+def retain_index(pairing: str, forget_index: int, epoch: int, forget_size: int, retain_size: int) -> int:
+    """The retain window paired with a forget window.
 
-    In the first epoch this is the released code's i mod n_r; later epochs go on through the retain set, so that a
-    retain set larger than the forget set is used whole.
+    pairing `fixed`: i mod n_r in every epoch, as the released code has it. `rotating`: (i + epoch * n_f) mod n_r, which
+    is the same in the first epoch; later ones go on through the retain set, so that one larger than the forget set is
+    used whole.
     """
-    return (forget_index + epoch * forget_size) % retain_size
+    return (forget_index + (epoch * forget_size if pairing == "rotating" else 0)) % retain_size
 
 
 def losses_of_step(
@@ -57,7 +58,10 @@ def losses_of_step(
 
 
 def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
-    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows."""
+    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
+
+    Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
+    """
     weights = list(saliency.eligible(model, settings).values())
     everything = list(range(len(forget)))
     share = Shares(forget, everything, method.forget_mean(settings))
@@ -69,7 +73,7 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
             total += part
         return indices
 
-    gradients = [torch.zeros_like(weight) for weight in weights]
+    gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
     BatchSize(settings.get("micro_batch", BATCH)).run(everything, gradient)
     model.eval()
@@ -224,10 +228,10 @@ def unlearn(
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
     micro_batch = BatchSize(min(settings.get("micro_batch", size), size))
-    step = 0
+    pairing, step = settings["retain_pairing"], 0
     for step in range(1, steps + 1):
         pairs = [
-            (index, retain_index(index, ((step - 1) * size + row) // len(forget), len(forget), len(retain)))
+            (index, retain_index(pairing, index, ((step - 1) * size + row) // len(forget), len(forget), len(retain)))
             for row, index in enumerate(order.take(size))
         ]
         step_losses = None

@@ -32,6 +32,7 @@ COMMON = {
     "parameters": "full",
     "lora": {"rank": 4, "alpha": 8.0, "target_modules": "linear"},
     "max_grad_norm": 1.0,
+    "retain_pairing": "rotating",
 }
 
 every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
@@ -300,3 +301,18 @@ def test_what_is_saved_loads_again(model, tokenizer, method, parameters, tmp_pat
 def test_a_non_finite_loss_names_method_and_step(model, tokenizer, method):
     with pytest.raises(RelapseError, match=rf"{method.name}: the loss became .* at step [2-4] of 4"):
         run(model, tokenizer, method, lr=1e38, storage="float32")
+
+
+@pytest.mark.parametrize("pairing", ["rotating", "fixed"])
+def test_a_run_pairs_its_windows_as_its_entry_says(model, tokenizer, pairing):
+    """One forget window, and steps too small to change a loss: an epoch is a step."""
+    forget, retain = each(tokenizer, FORGET[:1]), each(tokenizer, RETAIN)
+    method, losses = METHODS.get("ga_gdr"), []
+    with torch.no_grad():
+        expected = [method.retain(Side(predict(model, [window])), {}).item() for window in retain]
+    settings = settings_for(method, retain_pairing=pairing, batch_size=1, steps=3, lr=1e-12, storage="float32")
+    unlearn(
+        model, forget, retain, method, settings, 0, lambda step, forget_loss, retain_loss: losses.append(retain_loss)
+    )
+    assert losses == pytest.approx(expected if pairing == "rotating" else [expected[0]] * 3, rel=1e-4)
+    assert min(abs(expected[0] - other) for other in expected[1:]) > 1e-2
