@@ -111,6 +111,47 @@ def test_the_independent_numbers_are_those_decoded_alike():
     assert row.independent == 58.2 and row.unlike == ("reported greedy, reproduced sampled",)
 
 
+BOOKS = SETTINGS | {
+    "corpora": {"books": {}},
+    "methods": SETTINGS["methods"]
+    | {
+        f"npo_klr_sure_{mask}": {"method": "npo_klr_sure", "constrained": True, "formulation": "released", "mask": mask}
+        for mask in ("released", "paper")
+    },
+    "quantizers": SETTINGS["quantizers"] | {"gptq": {"backend": "gptq", "bits": 4}},
+}
+
+
+def test_sure_with_a_mask_is_not_what_the_released_code_ran():
+    found = compare(read_study(BOOKS), {}, {"books": "BOOKS"})
+    cell = ("full", "knowmem_forget")
+    assert one(found, "npo_klr_sure_released", *cell).unlike == ()
+    masked = one(found, "npo_klr_sure_paper", *cell)
+    assert masked.unlike == ("reported no mask and the forget gradient twice, ours mask paper",)
+    # The second group's released run is beside the released one alone.
+    assert one(found, "npo_klr_sure_released", *cell).independent is not None and masked.independent is None
+
+
+def test_what_the_second_group_alone_has_is_shown_with_what_is_known_of_it():
+    """independent.csv: BOOKS, target, gptq; npo_klr, full, whose training diverged; rtn is in groups of 128."""
+    theirs = {(r["model"], r["quantizer"], r["metric"], r["decoding"]): r for r in read("independent")}
+    study = read_study(BOOKS)
+    scored = {("books", "target", "gptq", "knowmem_forget"): Cell(40.0, 30.0, 50.0, 100)}
+    found = compare(study, scored, {"books": "BOOKS"})
+    alone = one(found, "target", "gptq", "knowmem_forget")
+    assert alone.reported is None and alone.difference is None and alone.beyond is None
+    assert f"{alone.independent:g}" == theirs["target", "gptq", "knowmem_forget", ""]["value"]
+    assert comparison_table.texts(alone)[:3] == ["–", "40.0 [30.0, 50.0]", "–"]
+    full = {row.independent_note for row in found if (row.model, row.quantizer) == ("npo_klr", "full")}
+    assert full == {"training diverged"}
+    rounded = [row for row in found if (row.model, row.quantizer) == ("target", "rtn-int4")]
+    assert rounded and all(row.independent is not None for row in rounded)
+    markdown = comparison_table.write_markdown(study, found)
+    assert "Independent npo_klr / full: training diverged." in markdown
+    page = comparison_table.write_html(study, found)
+    assert "<th>target</th><td>gptq</td>" in page
+
+
 def test_every_number_is_printed_as_it_is_in_the_file():
     published = {
         (row["corpus"], row["model"], row["precision"], row["metric"], float(row["value"])) for row in read("published")
@@ -139,7 +180,10 @@ def test_the_tables_say_what_a_star_and_a_mark_mean():
     markdown = comparison_table.write_markdown(study, found)
     assert "| 1 | ga_gdr | full | 28.9 | 20.0 [18.0, 22.0] | −8.9 ! |" in markdown
     assert "| 1 | npo_klr_text | full | 36.6 | 36.0 [34.0, 38.0] | (−0.6) |" in markdown
-    assert "known from one transcription only" in markdown and "outside the interval (1 of 2)" in markdown
+    assert (
+        "known from one transcription only" in markdown
+        and "outside the interval (1 of 1 that were measured alike)" in markdown
+    )
     page = comparison_table.write_html(study, found)
     assert '<td class="beyond">−8.9 !</td>' in page and '<td class="unlike">(−0.6)</td>' in page
     latex = comparison_table.write_tex(study, found)

@@ -26,16 +26,17 @@ CSV_COLUMNS = (
 
 def remarks(study: Study, rows: Sequence[Comparison]) -> list[str]:
     """What a reader must know beside the numbers."""
-    known = [row for row in rows if row.difference is not None]
+    known = [row for row in rows if row.beyond is not None]
     beyond = sum(row.beyond for row in known)
-    single = sum(row.transcriptions == 1 for row in rows)
+    reported = [row for row in rows if row.reported is not None]
+    single = sum(row.transcriptions == 1 for row in reported)
     unlike = sorted({words for row in rows for words in row.unlike})
     lines = [
         "Reported: the paper (arXiv 2410.16454), as far as its cells could be found; a cell that could not is empty. "
-        f"*: known from one transcription only ({single} of {len(rows)}).",
+        f"*: known from one transcription only ({single} of {len(reported)}).",
         "Reproduced: this study, with its interval. Difference: reproduced - reported. "
-        f"!: the reported value lies outside the interval ({beyond} of {len(known)}).",
-        "Independent: a second group's runs of 2026, decoded alike.",
+        f"!: the reported value lies outside the interval ({beyond} of {len(known)} that were measured alike).",
+        "Independent: a second group's runs of 2026, decoded alike; one seed, calibrated on text of their own.",
     ]
     if unlike:
         lines.append(f"In brackets: not measured alike ({'; '.join(unlike)}).")
@@ -45,6 +46,9 @@ def remarks(study: Study, rows: Sequence[Comparison]) -> list[str]:
             "by F1; lm-evaluation-harness's tasks, and the texts that this study continues, are others."
         )
     notes = dict.fromkeys(f"{row.model} / {row.quantizer}: {row.note}." for row in rows if row.note)
+    notes |= dict.fromkeys(
+        f"Independent {row.model} / {row.quantizer}: {row.independent_note}." for row in rows if row.independent_note
+    )
     return lines + list(notes)
 
 
@@ -55,25 +59,28 @@ def write_csv(rows: Sequence[Comparison]) -> str:
     writer.writerow(CSV_COLUMNS.split(","))
     for row in rows:
         cell = row.reproduced
-        measured = [f"{x:.2f}" for x in (cell.value, cell.low, cell.high, row.difference)] if cell else [""] * 4
-        beyond = ("yes" if row.beyond else "no") if cell else ""
-        theirs = "" if row.independent is None else f"{row.independent:g}"
-        line = [row.table, row.corpus, row.model, row.quantizer, row.metric, f"{row.reported:g}", row.transcriptions]
-        writer.writerow([*line, *measured, beyond, theirs, "; ".join(row.unlike), row.note])
+        measured = [f"{x:.2f}" for x in (cell.value, cell.low, cell.high)] if cell else [""] * 3
+        measured.append("" if row.difference is None else f"{row.difference:.2f}")
+        beyond = {None: "", True: "yes", False: "no"}[row.beyond]
+        reported, theirs = ("" if value is None else f"{value:g}" for value in (row.reported, row.independent))
+        line = [row.table, row.corpus, row.model, row.quantizer, row.metric, reported, row.transcriptions]
+        notes = [row.note, row.independent_note and f"independent: {row.independent_note}"]
+        writer.writerow([*line, *measured, beyond, theirs, "; ".join(row.unlike), "; ".join(filter(None, notes))])
     return out.getvalue()
 
 
 def texts(row: Comparison) -> list[str]:
     """The four cells of a comparison, in the order of COLUMNS."""
     cell = row.reproduced
-    reported = number(row.reported) + ("*" if row.transcriptions == 1 else "")
+    reported = EMPTY if row.reported is None else number(row.reported) + ("*" if row.transcriptions == 1 else "")
     independent = EMPTY if row.independent is None else number(row.independent)
     if cell is None:
         return [reported, EMPTY, EMPTY, independent]
+    reproduced = f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]"
+    if row.difference is None:
+        return [reported, reproduced, EMPTY, independent]
     difference = ("+" if row.difference > 0 else "") + number(row.difference) + (" !" if row.beyond else "")
-    if row.unlike:
-        difference = f"({difference})"
-    return [reported, f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]", difference, independent]
+    return [reported, reproduced, f"({difference})" if row.unlike else difference, independent]
 
 
 Line = tuple[str, str, str]  # the paper's table, model, quantizer
@@ -141,7 +148,8 @@ def write_html(study: Study, rows: Sequence[Comparison]) -> str:
         body.append(f'<h2>{html.escape(corpus)}</h2><div class="scroll"><table>')
         body.append(f"<thead><tr><th></th><th></th>{heads}</tr><tr><th></th><th>quantizer</th>{names}</tr></thead>")
         for (table, model, quantizer), cells in found.items():
-            label = f"<th>{html.escape(model)} <small>Table {html.escape(table)}</small></th>"
+            where = f" <small>Table {html.escape(table)}</small>" if table else ""
+            label = f"<th>{html.escape(model)}{where}</th>"
             body.append(f"<tr>{label}<td>{html.escape(quantizer)}</td>")
             for metric in metrics:
                 row = next(iter(cells.get(metric, ())), None)

@@ -21,11 +21,12 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Comparison:
-    """One published cell and what the study has for it.
+    """One published cell, by the paper or by the second group alone, and what the study has for it.
 
-    table: the paper's number. transcriptions: how many independent ones the reported value is known from. reproduced:
-    the study's cell, or None where it was not scored. independent: the second group's value, or None. unlike: what was
-    not measured alike, in words. note: what is known of the published cell.
+    table: the paper's number, "" where the paper has no such cell. reported: its value, or None. transcriptions: how
+    many independent ones it is known from. reproduced: the study's cell, or None where it was not scored. independent:
+    the second group's value, or None. unlike: what was not measured alike, in words. note, independent_note: what is
+    known of the two.
     """
 
     table: str
@@ -33,23 +34,26 @@ class Comparison:
     model: str
     quantizer: str
     metric: str
-    reported: float
+    reported: float | None
     transcriptions: int
     reproduced: Cell | None
     independent: float | None
     unlike: tuple[str, ...]
     note: str
+    independent_note: str
 
     @property
     def difference(self) -> float | None:
         """Reproduced minus reported."""
-        return None if self.reproduced is None else self.reproduced.value - self.reported
+        return None if None in (self.reproduced, self.reported) else self.reproduced.value - self.reported
 
     @property
-    def beyond(self) -> bool:
-        """Whether the reported value lies outside the interval of the reproduced one."""
+    def beyond(self) -> bool | None:
+        """Whether the reported value lies outside the reproduced one's interval; None where they are not comparable."""
         cell = self.reproduced
-        return cell is not None and not cell.low <= self.reported <= cell.high
+        if self.difference is None or self.unlike:
+            return None
+        return not cell.low <= self.reported <= cell.high
 
 
 @cache
@@ -71,15 +75,15 @@ def precision_of(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def independent_name(entry: Mapping[str, Any]) -> str | None:
-    """What independent.csv calls a quantizer's entry; None where it has no such one."""
+def independent_names(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What independent.csv calls a quantizer's entry: its rtn is in groups of 128 throughout; () for none of its."""
     if entry["backend"] == "full":
-        return "full"
+        return ("full",)
     if entry["backend"] == "rtn" and bits(entry) == 4 and entry.get("group_size") == 128:
-        return "rtn-int4-g128"
+        return ("rtn-int4-g128", "rtn")
     if entry.get("format") == "fp4":
-        return "bnb-fp4"
-    return entry["backend"] if entry["backend"] in ("gptq", "awq") and bits(entry) == 4 else None
+        return ("bnb-fp4",)
+    return (entry["backend"],) if entry["backend"] in ("gptq", "awq") and bits(entry) == 4 else ()
 
 
 def metric_for(study: Study, metric: str, decoding: str) -> tuple[str, tuple[str, ...]]:
@@ -108,15 +112,16 @@ def models_for(study: Study, model: str) -> list[str]:
 def compare(study: Study, cells: Mapping[Key, Cell], published: Mapping[str, str]) -> list[Comparison]:
     """Every published cell that some model and quantizer of the study speak of, in the paper's order; no utility's.
 
-    cells: as `tables.read_cells` has them. published: the study's corpus -> the paper's name of it (NEWS or BOOKS).
+    Behind them what the second group alone has (GPTQ, AWQ). cells: as `tables.read_cells` has them. published: the
+    study's corpus -> the paper's name of it (NEWS or BOOKS).
     """
-    return [
-        comparison
-        for row in read("published")
-        for corpus, theirs in published.items()
-        if theirs == row["corpus"]
-        for comparison in _of_row(study, cells, corpus, row)
-    ]
+    places = [(corpus, row) for row in read("published") for corpus, name in published.items() if name == row["corpus"]]
+    found = [comparison for corpus, row in places for comparison in _of_row(study, cells, corpus, row)]
+    for corpus, theirs in published.items():
+        for quantizer, entry in study.quantizers.items():
+            if precision_of(entry) is None:
+                found += _independent_only(study, cells, (corpus, theirs), quantizer, entry)
+    return found
 
 
 def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[str, str]) -> Iterator[Comparison]:
@@ -125,12 +130,11 @@ def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[s
     metric, decoded = metric_for(study, row["metric"], row["decoding"])
     for model in models_for(study, row["model"]):
         settings = study.methods.get(model, {})
-        formulation = settings.get("formulation", "released")
-        unlike = decoded if formulation == "released" else (*decoded, f"reported released losses, ours {formulation}")
         for quantizer, entry in study.quantizers.items():
             if precision_of(entry) != row["precision"] or not study.covers(model, quantizer):
                 continue
             rounding = ("the released code rounds with bitsandbytes",) if entry["backend"] == "rtn" else ()
+            theirs = independent(row["corpus"], row["model"], settings, entry, row["metric"], row["decoding"])
             yield Comparison(
                 row["table"],
                 corpus,
@@ -140,24 +144,48 @@ def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[s
                 float(row["value"]),
                 int(row["transcriptions"]),
                 cells.get((corpus, model, quantizer, metric)),
-                independent(row["corpus"], row["model"], settings, entry, row["metric"], row["decoding"]),
-                unlike + rounding,
+                theirs and float(theirs["value"]),
+                decoded + as_released(settings) + rounding,
                 row["note"],
+                theirs["note"] if theirs else "",
             )
+
+
+def _independent_only(
+    study: Study, cells: Mapping[Key, Cell], corpus: tuple[str, str], quantizer: str, entry: Mapping[str, Any]
+) -> Iterator[Comparison]:
+    """The second group's cells of a quantizer that the paper has none for. corpus: the study's name and the paper's."""
+    for model in [*study.models, *study.methods]:
+        settings = study.methods.get(model, {})
+        for metric in study.metrics if study.covers(model, quantizer) else ():
+            decoding = {"verbmem_forget": study.decoding, "verbmem_forget_sampled": "sample"}.get(metric, "")
+            asked = metric.removesuffix("_sampled")
+            theirs = independent(corpus[1], settings.get("method", model), settings, entry, asked, decoding)
+            if theirs:
+                cell = cells.get((corpus[0], model, quantizer, metric))
+                value, note = float(theirs["value"]), theirs["note"]
+                yield Comparison("", corpus[0], model, quantizer, metric, None, 0, cell, value, (), "", note)
+
+
+def as_released(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """In what a method's entry departs from the released code, which made the paper's numbers."""
+    formulation, mask = settings.get("formulation", "released"), settings.get("mask", "released")
+    losses = () if formulation == "released" else (f"reported released losses, ours {formulation}",)
+    masks = () if mask == "released" else (f"reported no mask and the forget gradient twice, ours mask {mask}",)
+    return losses + masks
 
 
 def independent(
     corpus: str, model: str, settings: Mapping[str, Any], quantizer: Mapping[str, Any], metric: str, decoding: str
-) -> float | None:
-    """The second group's value of a cell, decoded alike; None where it has none.
+) -> dict[str, str] | None:
+    """The second group's row of a cell, decoded alike; None where it has none.
 
     SURE: their `released` run is the one that a `mask: released` entry repeats; their own repair of it is no model of
     ours.
     """
     variant = "released" if model.endswith("_sure") and settings.get("mask") == "released" else ""
-    wanted = (corpus, model, variant, independent_name(quantizer), metric, decoding)
-    keys = ("corpus", "model", "variant", "quantizer", "metric", "decoding")
-    return next(
-        (float(row["value"]) for row in read("independent") if tuple(row[key] for key in keys) == wanted),
-        None,
-    )
+    wanted = (corpus, model, variant, metric, decoding)
+    keys = ("corpus", "model", "variant", "metric", "decoding")
+    names = independent_names(quantizer)
+    rows = (row for row in read("independent") if row["quantizer"] in names)
+    return next((row for row in rows if tuple(row[key] for key in keys) == wanted), None)
