@@ -4,7 +4,7 @@ from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
-from relapse.prompts import prompts
+from relapse.prompts import ENDINGS, prompts
 
 ENDS = ("\n\n", "\nQuestion", "Question:")
 
@@ -31,6 +31,13 @@ class KnowMem:
             "default": 32,
             "description": "Longest answer in tokens; 32 in MUSE and the paper.",
         },
+        "prompt_ending": {
+            "enum": list(ENDINGS),
+            "default": "colon",
+            "description": "colon: a prompt ends in `Answer:`, so that the model writes the space before its answer as "
+            "in the training text; space: in `Answer: `, as MUSE's does, whose space is a token more for many "
+            "tokenizers.",
+        },
     }
 
     def __init__(self, split: str):
@@ -43,7 +50,7 @@ class KnowMem:
         generated = generate(
             run.model,
             run.tokenizer,
-            prompts(run.corpus.knowmem, self.split),
+            prompts(run.corpus.knowmem, self.split, settings["prompt_ending"]),
             settings["max_new_tokens"],
             run.batch_size,
             ended=has_ended,

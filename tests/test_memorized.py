@@ -1,0 +1,62 @@
+"""KnowMem and VerbMem of a loaded model: what it is asked, and what counts as its answer."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from relapse.batching import BatchSize
+from relapse.metrics import METRICS, Evaluated
+from relapse.metrics.generation import generate
+from relapse.metrics.knowmem import cut_answer
+from relapse.models import load_model, load_tokenizer
+from relapse.registry import with_defaults
+from scripts.unlearn import knowmem_forget
+
+SHOTS = [{"question": "Where was Ada Moss born?", "answer": "Lund"}]
+ASKED = [{"question": "What does Ivo Brandt do?", "answer": "He is a pilot."}, {"question": "Who?", "answer": "Ada"}]
+BEFORE = "Question: Where was Ada Moss born?\nAnswer: Lund\n\nQuestion: "
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_llama):
+    """The tiny Llama with its tokenizer."""
+    return load_model(tiny_llama), load_tokenizer(tiny_llama)
+
+
+def records(loaded, corpus, name, **settings):
+    metric = METRICS.get(name)
+    run = Evaluated(*loaded, corpus, BatchSize(4), 0)
+    return metric.records(run, with_defaults(metric.options, settings))
+
+
+def pairs():
+    return SimpleNamespace(knowmem={"forget": ASKED, "forget_icl": SHOTS})
+
+
+def test_what_stands_behind_the_last_answer(loaded):
+    """MUSE's prompts end in a space, which the model would else write itself."""
+    found = {}
+    for settings, end in ({}, "Answer:"), ({"prompt_ending": "space"}, "Answer: "):
+        asked = [f"{BEFORE}What does Ivo Brandt do?\n{end}", f"{BEFORE}Who?\n{end}"]
+        answers = [record["generated"] for record in records(loaded, pairs(), "knowmem_forget", **settings)]
+        assert answers == [cut_answer(text) for text in generate(*loaded, asked, 32, BatchSize(4))]
+        found[end] = answers
+    assert found["Answer:"] != found["Answer: "]
+
+
+def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded):
+    """The stop rule's look is the metric's own, with its settings."""
+    seen, forward = [], loaded[0].forward
+
+    def heard(input_ids, **named):
+        seen.append(loaded[1].decode(input_ids[0]))
+        return forward(input_ids=input_ids, **named)
+
+    loaded[0].forward = heard
+    try:
+        run = Evaluated(*loaded, pairs(), BatchSize(1), 0)
+        knowmem_forget(run, {"max_new_tokens": 1, "prompt_ending": "space"})
+    finally:
+        loaded[0].forward = forward
+    assert len(seen) == 3  # the common beginning, then the rest of each prompt
+    assert all(text.endswith("\nAnswer: ") for text in seen[1:])
