@@ -263,7 +263,8 @@ def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
 
 def metric_prompts(corpus: Corpus, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
     """Generating metric of `metrics` (name -> its settings) -> its prompts; fluency's are the beginnings of these."""
-    asked = dict.fromkeys(("verbmem_forget", "verbmem_forget_sampled"), [item["prompt"] for item in corpus.verbmem])
+    passages = [item["prompt"] for item in corpus.verbmem]
+    asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
     for split in ("forget", "retain"):
         if settings := metrics.get(f"knowmem_{split}"):
             asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings["prompt_ending"])

@@ -60,3 +60,16 @@ def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded):
         loaded[0].forward = forward
     assert len(seen) == 3  # the common beginning, then the rest of each prompt
     assert all(text.endswith("\nAnswer: ") for text in seen[1:])
+
+
+def test_sampling_draws_from_the_fifty_likeliest_unless_told_otherwise(loaded):
+    """As the paper's code does, where 50 is what transformers takes; one alone is the greedy text."""
+    corpus = SimpleNamespace(verbmem=[{"prompt": "Ada Moss, born", "gt": "in Lund"}, {"prompt": "She", "gt": "works"}])
+
+    def texts(name, **settings):
+        return [record["generated"] for record in records(loaded, corpus, name, max_new_tokens=20, **settings)]
+
+    sampled = texts("verbmem_forget_sampled")
+    assert sampled == texts("verbmem_forget_sampled", top_k=50) == texts("verbmem_forget", decoding="sample")
+    assert sampled != texts("verbmem_forget_sampled", top_k=0)
+    assert texts("verbmem_forget_sampled", top_k=1) == texts("verbmem_forget")

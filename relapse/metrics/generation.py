@@ -19,10 +19,14 @@ from relapse.seeding import seed_for
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw from softmax(logits / temperature); example i's draws are seeded by (seed, i)."""
+    """Draw from softmax(logits / temperature) of the `top_k` largest logits, 0 for all; seeded by (seed, example).
+
+    Logits that tie with the last of the largest are drawn from too, as in transformers.
+    """
 
     temperature: float
     seed: int
+    top_k: int = 0
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -174,6 +178,9 @@ def _choose(logits: torch.Tensor, sampling: Sampling | None, generators) -> torc
     """Next token (B,) from logits (B, V)."""
     if sampling is None:
         return logits.argmax(-1)
+    if sampling.top_k:
+        least = logits.topk(min(sampling.top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
     probabilities = (logits / sampling.temperature).softmax(-1)
     return torch.cat(
         [

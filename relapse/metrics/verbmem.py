@@ -10,7 +10,7 @@ from relapse.metrics.generation import Sampling, generate
 from relapse.metrics.rouge import rouge_l
 from relapse.seeding import seed_for
 
-LENGTH_AND_TEMPERATURE = {
+LENGTH_AND_SAMPLING = {
     "max_new_tokens": {
         "type": "integer",
         "minimum": 1,
@@ -22,6 +22,13 @@ LENGTH_AND_TEMPERATURE = {
         "exclusiveMinimum": 0,
         "default": 0.9,
         "description": "Temperature of decoding: sample; 0.9 in the paper's code.",
+    },
+    "top_k": {
+        "type": "integer",
+        "minimum": 0,
+        "default": 50,
+        "description": "decoding: sample draws from the so many likeliest tokens, 0 from all; 50 in the paper's code, "
+        "where it is the default of transformers.",
     },
 }
 DECODING = {
@@ -44,7 +51,8 @@ class VerbMem:
         prompts = [item["prompt"] for item in run.corpus.verbmem]
         sampling = None
         if settings.get("decoding", "sample") == "sample":
-            sampling = Sampling(settings["temperature"], seed_for(run.seed, "verbmem_forget"))
+            seed = seed_for(run.seed, "verbmem_forget")
+            sampling = Sampling(settings["temperature"], seed, settings["top_k"])
         generated = generate(
             run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, sampling=sampling
         )
@@ -68,5 +76,5 @@ class VerbMem:
         return mean_score(records, samples, self.name)
 
 
-METRICS.register(VerbMem("verbmem_forget", LENGTH_AND_TEMPERATURE | DECODING))
-METRICS.register(VerbMem("verbmem_forget_sampled", LENGTH_AND_TEMPERATURE))
+METRICS.register(VerbMem("verbmem_forget", LENGTH_AND_SAMPLING | DECODING))
+METRICS.register(VerbMem("verbmem_forget_sampled", LENGTH_AND_SAMPLING))
