@@ -7,9 +7,11 @@ import pytest
 from relapse.batching import BatchSize
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.generation import generate
-from relapse.metrics.knowmem import cut_answer
+from relapse.metrics.knowmem import ENDS
 from relapse.models import load_model, load_tokenizer
+from relapse.prompts import as_prompt, as_text
 from relapse.registry import with_defaults
+from relapse.training import train
 from scripts.unlearn import knowmem_forget
 
 SHOTS = [{"question": "Where was Ada Moss born?", "answer": "Lund"}]
@@ -38,8 +40,10 @@ def test_what_stands_behind_the_last_answer(loaded):
     found = {}
     for settings, end in ({}, "Answer:"), ({"prompt_ending": "space"}, "Answer: "):
         asked = [f"{BEFORE}What does Ivo Brandt do?\n{end}", f"{BEFORE}Who?\n{end}"]
-        answers = [record["generated"] for record in records(loaded, pairs(), "knowmem_forget", **settings)]
-        assert answers == [cut_answer(text) for text in generate(*loaded, asked, 32, BatchSize(4))]
+        answers = [
+            record["generated"] for record in records(loaded, pairs(), "knowmem_forget", max_new_tokens=6, **settings)
+        ]
+        assert answers == [text.strip() for text in generate(*loaded, asked, 6, BatchSize(4), ENDS)]
         found[end] = answers
     assert found["Answer:"] != found["Answer: "]
 
@@ -73,3 +77,27 @@ def test_sampling_draws_from_the_fifty_likeliest_unless_told_otherwise(loaded):
     assert sampled == texts("verbmem_forget_sampled", top_k=50) == texts("verbmem_forget", decoding="sample")
     assert sampled != texts("verbmem_forget_sampled", top_k=0)
     assert texts("verbmem_forget_sampled", top_k=1) == texts("verbmem_forget")
+
+
+def test_a_model_that_knows_every_answer_scores_100_though_its_text_goes_on(tiny_llama):
+    """Trained on pairs as TOFU's are joined; only `until` ends its answers, since no end of sequence stands there."""
+    model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
+    known = [{"question": "Who is Ada?", "answer": "She is a chemist."}, {"question": "Is Ivo?", "answer": "He is."}]
+    settings = {"steps": 60, "batch_size": 1, "max_length": 96, "lr": 5e-3, "weight_decay": 0.0}
+    train(model, tokenizer, [as_text(pair) for pair in known * 2], settings, 0, lambda step, loss: None)
+    corpus = SimpleNamespace(verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in known])
+
+    def scored(**settings):
+        return records((model.eval(), tokenizer), corpus, "verbmem_forget", max_new_tokens=28, **settings)
+
+    assert [record["generated"] for record in scored(until="\n\n")] == [" She is a chemist.", " He is."]
+    assert [record["score"] for record in scored(until="\n\n")] == [100, 100]
+    for plain, pair in zip(scored(), known, strict=True):
+        assert plain["generated"].startswith(f" {pair['answer']}\n\nQuestion:")
+        assert plain["truth"] == pair["answer"] and plain["score"] < 60
+
+
+def test_the_truth_ends_where_a_continuation_does(loaded):
+    corpus = SimpleNamespace(verbmem=[{"prompt": "Ada Moss,", "gt": "born in Lund\n\nin 1961"}])
+    (whole,), (cut,) = (records(loaded, corpus, "verbmem_forget", until=until) for until in ("", "\n\n"))
+    assert whole["truth"] == "born in Lund\n\nin 1961" and cut["truth"] == "born in Lund"

@@ -6,19 +6,8 @@ from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
 from relapse.prompts import ENDINGS, prompts
 
+# MUSE's: a blank line, or the beginning of another question.
 ENDS = ("\n\n", "\nQuestion", "Question:")
-
-
-def cut_answer(text: str) -> str:
-    """`text` up to the first blank line or the beginning of another question, stripped."""
-    for end in ENDS:
-        text = text.split(end)[0]
-    return text.strip()
-
-
-def has_ended(text: str) -> bool:
-    """Whether what follows `text` would be cut off anyway."""
-    return any(end in text for end in ENDS)
 
 
 class KnowMem:
@@ -53,15 +42,15 @@ class KnowMem:
             prompts(run.corpus.knowmem, self.split, settings["prompt_ending"]),
             settings["max_new_tokens"],
             run.batch_size,
-            ended=has_ended,
+            ends=ENDS,
         )
         return [
             {
                 "id": f"{self.split}/{number}",
                 "question": item["question"],
                 "truth": item["answer"],
-                "generated": cut_answer(text),
-                "score": rouge_l(item["answer"], cut_answer(text)),
+                "generated": text.strip(),
+                "score": rouge_l(item["answer"], text),
             }
             for number, (item, text) in enumerate(zip(items, generated, strict=True))
         ]

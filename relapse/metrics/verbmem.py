@@ -6,16 +6,22 @@ results from; `verbmem_forget_sampled` beside it is what the paper's sampled cel
 
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
-from relapse.metrics.generation import Sampling, generate
+from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
 from relapse.seeding import seed_for
 
-LENGTH_AND_SAMPLING = {
+CONTINUATION = {
     "max_new_tokens": {
         "type": "integer",
         "minimum": 1,
         "default": 128,
         "description": "Tokens to generate; the truth is cut to as many. 128 in MUSE and the paper.",
+    },
+    "until": {
+        "type": "string",
+        "default": "",
+        "description": "Text that ends a continuation, such as the blank line that stands behind an answer in training "
+        "text; so it and what follows are not scored. Empty: a continuation ends with its tokens, as in MUSE.",
     },
     "temperature": {
         "type": "number",
@@ -53,13 +59,14 @@ class VerbMem:
         if settings.get("decoding", "sample") == "sample":
             seed = seed_for(run.seed, "verbmem_forget")
             sampling = Sampling(settings["temperature"], seed, settings["top_k"])
+        ends = [settings["until"]] if settings["until"] else []
         generated = generate(
-            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, sampling=sampling
+            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, ends, sampling
         )
         records = []
         for number, (item, text) in enumerate(zip(run.corpus.verbmem, generated, strict=True)):
             ids = run.tokenizer(item["gt"], add_special_tokens=False)["input_ids"][: settings["max_new_tokens"]]
-            truth = run.tokenizer.decode(ids, skip_special_tokens=True)
+            truth = cut(run.tokenizer.decode(ids, skip_special_tokens=True), ends)
             records.append(
                 {
                     "id": f"forget/{number}",
@@ -76,5 +83,5 @@ class VerbMem:
         return mean_score(records, samples, self.name)
 
 
-METRICS.register(VerbMem("verbmem_forget", LENGTH_AND_SAMPLING | DECODING))
-METRICS.register(VerbMem("verbmem_forget_sampled", LENGTH_AND_SAMPLING))
+METRICS.register(VerbMem("verbmem_forget", CONTINUATION | DECODING))
+METRICS.register(VerbMem("verbmem_forget_sampled", CONTINUATION))
