@@ -127,7 +127,9 @@ def test_world_facts_without_questions_say_what_to_set(loaded):
 def test_fluency_by_hand():
     # Bigrams "a b" twice, "b a" once: H2 = 2/3 log2(3/2) + 1/3 log2 3. Trigrams "a b a", "b a b": H3 = 1 bit.
     h2 = 2 / 3 * math.log2(1.5) + 1 / 3 * math.log2(3)
-    assert fluency("A b a\nB") == pytest.approx((2 / 3 * h2 + 4 / 3 * 1) / 2)
+    assert fluency("a b a\nb") == pytest.approx((2 / 3 * h2 + 4 / 3 * 1) / 2)
+    # "A" and "a" are two words, so that no bigram stands twice: 3 bigrams, log2 3 bits; still two trigrams.
+    assert fluency("A b a\nb") == pytest.approx((2 / 3 * math.log2(3) + 4 / 3 * 1) / 2)
     # Five different words: 4 bigrams, 2 bits; 3 trigrams, log2 3 bits.
     assert fluency("one two three four five") == pytest.approx((2 / 3 * 2 + 4 / 3 * math.log2(3)) / 2)
     assert fluency("again again again again") == fluency("word") == fluency("") == 0
