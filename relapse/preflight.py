@@ -5,7 +5,7 @@ model_files.py's. No weight is read and neither transformers nor a GPU is needed
 cache is looked at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +231,7 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
     metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
         tokenizers = {name: models[name].tokenizer(corpus) for name in readable}
-        for metric, asked in metric_prompts(corpus).items():
-            if metric not in metrics:
-                continue
+        for metric, asked in metric_prompts(corpus, metrics).items():
             new = metrics[metric]["max_new_tokens"]
             for name in readable:
                 longest = longest_prompt(tokenizers[name], asked, metrics[metric])
@@ -268,12 +266,15 @@ def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
             yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
 
 
-def metric_prompts(corpus: Corpus) -> dict[str, list[str]]:
-    """Generating metric -> its prompts; fluency's are the beginnings of these."""
+def metric_prompts(corpus: Corpus, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Generating metric of `metrics` (name -> its settings) -> its prompts; fluency's are the beginnings of these."""
     passages = [item["prompt"] for item in corpus.verbmem]
-    verbmem = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
-    knowmem = {f"knowmem_{split}": prompts(corpus.knowmem, split) for split in ("forget", "retain")}
-    return verbmem | knowmem | {"fluency": corpus.privleak["retain"]}
+    asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
+    for split in ("forget", "retain"):
+        if settings := metrics.get(f"knowmem_{split}"):
+            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings["prompt_ending"])
+    asked["fluency"] = corpus.privleak["retain"]
+    return {name: texts for name, texts in asked.items() if name in metrics}
 
 
 def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: dict) -> int:

@@ -3,6 +3,8 @@
 Knows wording only, and imports nothing, so that a change to a metric does not look like a change to the base model.
 """
 
+ENDINGS = {"colon": "", "space": " "}  # of a prompt, behind its last "Answer:"
+
 
 def as_prompt(pair: dict) -> str:
     """The question of a pair as "Question: ...\\nAnswer:"."""
@@ -19,10 +21,13 @@ def few_shot_prompt(examples: list[dict]) -> str:
     return "".join(f"{as_text(example)}\n\n" for example in examples)
 
 
-def prompts(knowmem: dict[str, list[dict]], split: str) -> list[str]:
-    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each."""
+def prompts(knowmem: dict[str, list[dict]], split: str, ending: str) -> list[str]:
+    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each.
+
+    ending: what stands behind the last "Answer", one of ENDINGS.
+    """
     shots = few_shot_prompt(knowmem[f"{split}_icl"])
-    return [f"{shots}{as_prompt(item)}" for item in knowmem[split]]
+    return [f"{shots}{as_prompt(item)}{ENDINGS[ending]}" for item in knowmem[split]]
 
 
 def question_context(question: str) -> str:

@@ -17,6 +17,7 @@ from relapse import config as study_config
 from relapse.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
+from relapse.metrics.utility import HarnessMetric
 from relapse.models import NO_GPU
 from relapse.preflight import trained_in
 from relapse.quantization import BACKENDS
@@ -85,6 +86,12 @@ HOW_EVALUATED = {
     key: value
     for key, value in STUDY["evaluation"].items()
     if key != "quantizers_per_job"
+}
+# The metrics whose data lm-evaluation-harness downloads.
+HARNESS = {
+    name: entry
+    for name, entry in STUDY["metrics"].items()
+    if isinstance(METRICS.get(name), HarnessMetric)
 }
 MEASURED_REFERENCE = STUDY["metrics"].get("privleak", {}).get("reference") == "retrain"
 

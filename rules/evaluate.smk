@@ -1,3 +1,33 @@
+# What lm-evaluation-harness's tasks ask, into the cache (HF_HOME) before any job scores: where Snakemake runs, also on a
+# cluster, since the nodes of many have no way to the Hub. First of all, so that a task that cannot be had ends the run at
+# its beginning. The second time it is loaded as scoring does, from the cache alone: every job sees the same data.
+rule fetch_tasks:
+    input:
+        task_files(),
+    output:
+        f"{RESULTS}/tasks.txt",
+    log:
+        log_of("fetch_tasks", "tasks"),
+    benchmark:
+        benchmark_of("fetch_tasks", "tasks")
+    priority: 200
+    localrule: True
+    conda:
+        "../envs/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        metrics=quoted(HARNESS),
+        source=source("scripts/fetch_tasks.py", "relapse/metrics/utility.py"),
+    message:
+        "Data of lm-evaluation-harness's tasks"
+    shell:
+        "python -m scripts.fetch_tasks --metrics {params.metrics} --out {output} > {log} 2>&1;"
+        " HF_HUB_OFFLINE=1 python -m scripts.fetch_tasks --metrics {params.metrics} --out {output} >> {log} 2>&1"
+
+
 # One process per model scores it under one quantizer, or under as many as evaluation.quantizers_per_job says: it
 # quantizes in memory and computes every metric, since starting a process costs more than either. A calibrated quantizer
 # has written a checkpoint, which is scored as it is.
@@ -11,6 +41,7 @@ for label, batch in BATCHES.items():
             corpus=f"{RESULTS}/corpora/{{corpus}}",
             reference=privleak_records(batch),
             tasks=task_files(),
+            fetched=rules.fetch_tasks.output if HARNESS else [],
             environment=built_environment(batch[0], "evaluation_environment"),
         output:
             scores=expand(
@@ -35,7 +66,8 @@ for label, batch in BATCHES.items():
             runtime=growing(120 * len(batch)),
             gpu=GPU,
         params:
-            python=python_of(batch[0], "evaluation_environment"),
+            python=("HF_HUB_OFFLINE=1 " if HARNESS else "")
+            + python_of(batch[0], "evaluation_environment"),
             names=batch,
             quantizers=[quoted(ROUNDED_HOW[name]) for name in batch],
             metrics=branch("metrics"),

@@ -156,9 +156,10 @@ def bench_saliency(model, percentile: float) -> None:
     )
 
 
-def bench_generation(model, tokenizer, corpus, new_tokens: int, batch_size: int) -> None:
+def bench_generation(model, tokenizer, corpus, settings: dict, batch_size: int) -> None:
     """Time the forget questions both ways, and check that every token is the same."""
-    questions = prompts(corpus.knowmem, "forget")
+    questions = prompts(corpus.knowmem, "forget", settings["prompt_ending"])
+    new_tokens = settings["max_new_tokens"]
 
     def one_at_a_time() -> list[str]:
         texts = []
@@ -200,13 +201,8 @@ def subject(description: str) -> tuple:
 
 def main() -> None:
     study, corpus, model, tokenizer = subject(__doc__)
-    bench_generation(
-        model,
-        tokenizer,
-        corpus,
-        study["metrics"]["knowmem_forget"]["max_new_tokens"],
-        study["evaluation"]["batch_size"],
-    )
+    settings = study["metrics"]["knowmem_forget"]
+    bench_generation(model, tokenizer, corpus, settings, study["evaluation"]["batch_size"])
     methods = study["methods"]
     bench_saliency(model, next(entry["percentile"] for entry in methods.values() if "percentile" in entry))
     # A step of SURE is its base method's, masked.

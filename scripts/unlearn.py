@@ -15,6 +15,7 @@ from relapse.errors import exit_on_error
 from relapse.metrics import METRICS, Evaluated
 from relapse.planning import fit, memory
 from relapse.progress import Progress, Stopwatch
+from relapse.registry import with_defaults
 from relapse.seeding import seed_for
 from relapse.sequences import concatenated_windows, windows
 from relapse.unlearning.methods import METHODS
@@ -90,7 +91,8 @@ def main() -> None:
     rule = None
     if settings.get("stop_at"):
         run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
-        rule = StopRule(lambda: knowmem_forget(run, args.knowmem), settings["stop_at"])
+        asked = with_defaults(METRICS.get("knowmem_forget").options, args.knowmem)
+        rule = StopRule(lambda: knowmem_forget(run, asked), settings["stop_at"])
     with stopwatch.part("training"):
         done = unlearn(
             model,

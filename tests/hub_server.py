@@ -89,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json({"id": repository, "sha": REVISION})
         elif verb == "tree":
             self.send_json([hub.entry(name) for name in hub.files])
+        elif "/".join(rest[2:]) not in hub.files:
+            self.refuse(404, "EntryNotFound", "Entry not found")
         else:
             self.send_file("/".join(rest[2:]), with_body)
 

@@ -454,6 +454,18 @@ def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
     assert {(entry["windows"], entry["retain_pairing"]) for entry in default} == {("packed", "rotating")}
 
 
+def test_both_muse_studies_measure_alike_and_as_the_released_code_does():
+    news, books = (yaml.safe_load((ROOT / f"configs/muse-{name}.yaml").read_text()) for name in ("news", "books"))
+    for study, auc in ((news, 0.4772), (books, 0.5393)):
+        assert study["metrics"].pop("privleak") == {"k": 40, "reference": auc}
+    assert news["metrics"] == books["metrics"] and news["quantizers"] == books["quantizers"]
+    metrics = news["metrics"]
+    assert metrics["mmlu"]["num_fewshot"] == 5 and metrics.keys() >= {"truthfulqa", "triviaqa", "fluency"}
+    assert metrics["knowmem_forget"]["prompt_ending"] == metrics["knowmem_retain"]["prompt_ending"] == "space"
+    assert metrics["verbmem_forget_sampled"]["top_k"] == 50
+    assert news["quantizers"]["bnb-fp4"]["layer_compute"] == "float32"
+
+
 # --- every key is described -----------------------------------------------------------------------------------------
 
 

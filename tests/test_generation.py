@@ -5,7 +5,7 @@ import torch
 
 from relapse.batching import BatchSize
 from relapse.errors import RelapseError
-from relapse.metrics.generation import Sampling, common_prefix, generate
+from relapse.metrics.generation import Sampling, _choose, common_prefix, generate
 from relapse.models import load_model, load_tokenizer
 
 SHOTS = "Question: Where was Ada Moss born?\nAnswer: Lund\n\n"
@@ -46,11 +46,12 @@ def test_common_prefix_leaves_every_prompt_a_token():
     assert common_prefix([[7, 8, 9]]) == 2
 
 
-def test_sampling_does_not_depend_on_the_batch(model, tokenizer):
-    sampling = Sampling(temperature=0.9, seed=3)
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_sampling_does_not_depend_on_the_batch(model, tokenizer, top_k):
+    sampling = Sampling(temperature=0.9, seed=3, top_k=top_k)
     texts = [generate(model, tokenizer, PROMPTS, 12, BatchSize(size), sampling=sampling) for size in (1, 2, 3)]
     assert texts[0] == texts[1] == texts[2]
-    assert texts[0] != generate(model, tokenizer, PROMPTS, 12, BatchSize(3), sampling=Sampling(0.9, seed=4))
+    assert texts[0] != generate(model, tokenizer, PROMPTS, 12, BatchSize(3), sampling=Sampling(0.9, 4, top_k))
 
 
 def test_sampling_follows_the_distribution(model, tokenizer):
@@ -64,11 +65,38 @@ def test_sampling_follows_the_distribution(model, tokenizer):
     assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
 
 
+def test_the_likeliest_token_alone_is_greedy(model, tokenizer):
+    sampled = generate(model, tokenizer, PROMPTS, 12, BatchSize(3), sampling=Sampling(5.0, seed=0, top_k=1))
+    assert sampled == generate(model, tokenizer, PROMPTS, 12, BatchSize(3))
+
+
+def test_only_the_largest_are_drawn_each_as_likely_as_before():
+    """Logits 0, 1, 2 and 3 at temperature 1: of the two largest, 3 is drawn with probability e / (1 + e) = 0.731."""
+    logits = torch.tensor([[1.0, 3.0, 0.0, 2.0]]).expand(2000, 4)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2000)]
+    shares = _choose(logits, Sampling(1.0, 0, top_k=2), generators).bincount(minlength=4) / 2000
+    assert shares[0] == shares[2] == 0 and shares[1].item() == pytest.approx(0.731, abs=0.04)
+    many = _choose(logits, Sampling(1.0, 0, top_k=50), generators)  # more than there are: all
+    assert set(many.tolist()) == {0, 1, 2, 3}
+
+
 def test_generation_stops_when_every_answer_has_ended(model, tokenizer):
-    steps = []
-    generate(model, tokenizer, PROMPTS, 12, BatchSize(3), ended=lambda text: steps.append(text) or len(steps) >= 6)
-    # Three prompts a token: no `ended` is true for all before the second or third look.
-    assert len(steps) < 3 * 12
+    """Each text ends before its own third character, so that a few of the twelve tokens are enough for all."""
+    whole = generate(model, tokenizer, PROMPTS, 12, BatchSize(3))
+    ends = [text[2] for text in whole]
+    steps, forward = [], model.forward
+
+    def counted(**named):
+        steps.append(1)
+        return forward(**named)
+
+    model.forward = counted
+    try:
+        texts = generate(model, tokenizer, PROMPTS, 12, BatchSize(3), ends)
+    finally:
+        model.forward = forward
+    assert texts == [text[: min(text.index(end) for end in ends if end in text)] for text in whole]
+    assert len(steps) < 12  # the common beginning's pass among them
 
 
 def test_a_prompt_longer_than_the_context_is_refused(model, tokenizer):

@@ -8,7 +8,8 @@ import pytest
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS
 from relapse.metrics.bootstrap import mean_score, resamples
-from relapse.metrics.knowmem import cut_answer, has_ended
+from relapse.metrics.generation import cut
+from relapse.metrics.knowmem import ENDS
 from relapse.metrics.privleak import min_k, wins
 from relapse.metrics.rouge import rouge_l
 from relapse.prompts import few_shot_prompt
@@ -25,16 +26,17 @@ def test_rouge_l_by_hand():
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        (" Lund\n\nQuestion: Who", "Lund"),
-        (" Lund\nQuestion: Who", "Lund"),
-        (" LundQuestion: Who", "Lund"),
-        (" Lund\nor Oslo", "Lund\nor Oslo"),
+        (" Lund\n\nQuestion: Who", " Lund"),
+        (" Lund\nQuestion: Who", " Lund"),
+        (" LundQuestion: Who", " Lund"),
+        (" Lund\nor Oslo", " Lund\nor Oslo"),
+        (" Lund\nQuestion: Who\n\n", " Lund"),
         ("\n\n", ""),
     ],
 )
 def test_answers_end_at_a_blank_line_or_the_next_question(text, answer):
-    assert cut_answer(text) == answer
-    assert has_ended(text) == (text.strip() != answer or "\n\n" in text)
+    assert cut(text, ENDS) == answer
+    assert cut(text, ()) == text
 
 
 def test_few_shot_prompt():

@@ -121,6 +121,16 @@ def test_utility_is_counted_by_its_prompts():
     assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
 
 
+def test_a_prompt_that_ends_in_a_space_is_a_token_longer():
+    metrics = MINI["metrics"] | {"knowmem_retain": {"max_new_tokens": 8, "prompt_ending": "space"}}
+    study = config.resolve(MINI | {"metrics": metrics})
+    corpus = preflight.local_corpora(study)["bios"]
+    tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
+    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(study["metrics"])["knowmem_retain"]
+    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(config.resolve(MINI)["metrics"])["knowmem_retain"]
+    assert longest == plain + 1
+
+
 def test_what_does_not_fit_is_named_with_what_would():
     job = Job("unlearn ga", 2, 80e9, 1e9, 60.0, "Set micro_batch: 1.")
     assert plan.too_large([job], 50e9, free_disk=1e12) == [

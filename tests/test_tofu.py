@@ -91,7 +91,7 @@ def test_what_is_asked(folder):
         shots = corpus.knowmem[f"{split}_icl"]
         assert len(shots) == 10 and authors(shots) <= authors(corpus.raw["retain1"])
     # The last prompt of KnowMem forget is its examples, a blank line after each, and then VerbMem's.
-    assert prompts(corpus.knowmem, "forget")[-1].split("\n\n")[-1] == corpus.verbmem[-1]["prompt"]
+    assert prompts(corpus.knowmem, "forget", "colon")[-1].split("\n\n")[-1] == corpus.verbmem[-1]["prompt"]
 
 
 def test_fewer_questions_are_a_seeded_choice(folder):

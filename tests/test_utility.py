@@ -2,17 +2,20 @@
 
 import json
 import math
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hub_server import REVISION, Hub
 
 from relapse import models
 from relapse.batching import BatchSize
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.fluency import fluency
-from relapse.registry import with_defaults
+from relapse.registry import ROOT, with_defaults
 
 CHOICES = [
     {"question": "Where was Ada Moss born?", "choices": ["Lund", "Oslo", "Rome, in 1961"], "answer": 0},
@@ -127,7 +130,9 @@ def test_world_facts_without_questions_say_what_to_set(loaded):
 def test_fluency_by_hand():
     # Bigrams "a b" twice, "b a" once: H2 = 2/3 log2(3/2) + 1/3 log2 3. Trigrams "a b a", "b a b": H3 = 1 bit.
     h2 = 2 / 3 * math.log2(1.5) + 1 / 3 * math.log2(3)
-    assert fluency("A b a\nB") == pytest.approx((2 / 3 * h2 + 4 / 3 * 1) / 2)
+    assert fluency("a b a\nb") == pytest.approx((2 / 3 * h2 + 4 / 3 * 1) / 2)
+    # "A" and "a" are two words, so that no bigram stands twice: 3 bigrams, log2 3 bits; still two trigrams.
+    assert fluency("A b a\nb") == pytest.approx((2 / 3 * math.log2(3) + 4 / 3 * 1) / 2)
     # Five different words: 4 bigrams, 2 bits; 3 trigrams, log2 3 bits.
     assert fluency("one two three four five") == pytest.approx((2 / 3 * 2 + 4 / 3 * math.log2(3)) / 2)
     assert fluency("again again again again") == fluency("word") == fluency("") == 0
@@ -252,6 +257,31 @@ def test_errors_say_what_to_do(loaded, folder, name, changes, message):
     metric, settings = harness(name, **({"tasks": ["local_choice"], "include_path": str(folder)} | changes))
     with pytest.raises(RelapseError, match=message):
         metric.records(run(loaded), settings)
+
+
+def test_what_is_fetched_once_is_all_that_scoring_needs(tmp_path):
+    """From a Hub on this machine; then the Hub is gone, and jobs have no network."""
+    rows = "".join(json.dumps(item) + "\n" for item in CHOICES).encode()
+    card = b"---\nconfigs:\n- config_name: easy\n  data_files:\n  - {split: test, path: easy.jsonl}\n---\n"
+    hub = Hub({"README.md": card, "easy.jsonl": rows})
+    served = MULTIPLE_CHOICE.format(folder=tmp_path).replace("dataset_path: json", "dataset_path: me/tiny")
+    kwargs = f"dataset_kwargs: {{data_files: {{test: {tmp_path}/choice.json}}}}"
+    assert kwargs in served
+    pinned = f"dataset_name: easy\ndataset_kwargs: {{revision: {REVISION}}}"
+    (tmp_path / "served.yaml").write_text(served.replace(kwargs, pinned))
+    entries = {"mmlu": {"tasks": ["local_choice"], "include_path": str(tmp_path)}}
+    command = [sys.executable, "-m", "scripts.fetch_tasks", "--metrics", json.dumps(entries)]
+
+    def fetched(out, **more):
+        environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url} | more
+        done = subprocess.run([*command, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done, out.read_text() if out.exists() else ""
+
+    done, listed = fetched(tmp_path / "tasks.txt")
+    assert done.returncode == 0 and listed == "mmlu local_choice 4\n", done.stderr
+    hub.shutdown()
+    done, listed = fetched(tmp_path / "again.txt", HF_HUB_OFFLINE="1")
+    assert done.returncode == 0 and listed == "mmlu local_choice 4\n", done.stderr
 
 
 def test_the_tokenizer_is_left_as_it_was(loaded, folder):

@@ -9,8 +9,9 @@ become the parts of a corpus. No author is in two of these parts:
     holdout    the pairs of holdout01, holdout05 or holdout10, about authors of the same kind whom no model is trained
                on; or world_facts and real_authors, which are true, shorter, and known to a pretrained model
 
-A text is "Question: ...\\nAnswer: ..."; VerbMem's prompt is its question, and the answer is the truth. KnowMem forget
-asks the same behind ten examples, which are about retained authors so that they give nothing away.
+A text is "Question: ...\\nAnswer: ..."; VerbMem's prompt is its question, and the answer is the truth: give VerbMem
+`until: "\\n\\n"`, the blank line that follows an answer in training text. KnowMem forget asks the same behind ten
+examples, which are about retained authors so that they give nothing away.
 """
 
 import json

@@ -23,8 +23,8 @@ def entropy(words: Sequence[str], n: int) -> float:
 
 
 def fluency(text: str) -> float:
-    """(2/3 H2 + 4/3 H3) / 2 in bits, of the lower-case words of `text`; 0 for fewer than two words."""
-    words = text.lower().split()
+    """(2/3 H2 + 4/3 H3) / 2 in bits, of the words of `text` as they are written; 0 for fewer than two words."""
+    words = text.split()
     return sum(weight * entropy(words, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
 
 

@@ -1,12 +1,12 @@
 """Batched generation that gives the tokens of one-at-a-time generation.
 
 Knows left padding, and computes the prompts' common beginning (the few-shot examples) once; what a prompt means and
-where an answer ends is the metrics'. Every example has a random generator of its own, so that sampled text does not
-depend on the batch.
+which text ends an answer is the metrics'. Every example has a random generator of its own, so that sampled text does
+not depend on the batch.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,10 +19,14 @@ from relapse.seeding import seed_for
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw from softmax(logits / temperature); example i's draws are seeded by (seed, i)."""
+    """Draw from softmax(logits / temperature) of the `top_k` largest logits, 0 for all; seeded by (seed, example).
+
+    Logits that tie with the last of the largest are drawn from too, as in transformers.
+    """
 
     temperature: float
     seed: int
+    top_k: int = 0
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -53,13 +57,13 @@ def generate(
     prompts: Sequence[str],
     max_new_tokens: int,
     batch_size: BatchSize,
-    ended: Callable[[str], bool] = lambda text: False,
+    ends: Sequence[str] = (),
     sampling: Sampling | None = None,
 ) -> list[str]:
     """Continue every prompt by at most `max_new_tokens` tokens, greedily unless `sampling` is given.
 
-    A continuation ends at the end-of-sequence token; generation stops early once all texts of a batch satisfy
-    `ended`, so a caller must cut what follows that point. Raises RelapseError for a prompt longer than the context.
+    A continuation ends at the end-of-sequence token, or before the first of the texts `ends` in it; generation stops
+    once all of a batch have ended. Raises RelapseError for a prompt longer than the context.
     """
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     check_context(model, [len(ids) for ids in encoded], max_new_tokens)
@@ -74,9 +78,16 @@ def generate(
                 for number in chosen
             ]
         rows = [encoded[number][shared:] for number in chosen]
-        return _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators)
+        return _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ends, sampling, generators)
 
-    return batch_size.run(range(len(encoded)), action)
+    return [cut(text, ends) for text in batch_size.run(range(len(encoded)), action)]
+
+
+def cut(text: str, ends: Sequence[str]) -> str:
+    """`text` before the first of `ends` in it; all of it where none is."""
+    for end in ends:
+        text = text.split(end)[0]
+    return text
 
 
 def _prefix_cache(model, ids: Sequence[int]):
@@ -132,7 +143,7 @@ def _expanded(prefix, rows: int, room: int):
     return expanded
 
 
-def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sampling, generators) -> list[str]:
+def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ends, sampling, generators) -> list[str]:
     """Continue one batch. rows: token lists after the shared prefix of `shared` tokens."""
     width = max(map(len, rows))
     pad = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
@@ -162,7 +173,7 @@ def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ended, sam
         if tokenizer.eos_token_id is not None:
             finished |= chosen == tokenizer.eos_token_id
         texts = tokenizer.batch_decode(torch.stack(generated, 1), skip_special_tokens=True)
-        if all(done or ended(text) for done, text in zip(finished.tolist(), texts, strict=True)):
+        if all(done or cut(text, ends) != text for done, text in zip(finished.tolist(), texts, strict=True)):
             break
         ids = chosen[:, None]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
@@ -174,6 +185,9 @@ def _choose(logits: torch.Tensor, sampling: Sampling | None, generators) -> torc
     """Next token (B,) from logits (B, V)."""
     if sampling is None:
         return logits.argmax(-1)
+    if sampling.top_k:
+        least = logits.topk(min(sampling.top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
     probabilities = (logits / sampling.temperature).softmax(-1)
     return torch.cat(
         [

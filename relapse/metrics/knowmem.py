@@ -4,21 +4,10 @@ from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
-from relapse.prompts import prompts
+from relapse.prompts import ENDINGS, prompts
 
+# MUSE's: a blank line, or the beginning of another question.
 ENDS = ("\n\n", "\nQuestion", "Question:")
-
-
-def cut_answer(text: str) -> str:
-    """`text` up to the first blank line or the beginning of another question, stripped."""
-    for end in ENDS:
-        text = text.split(end)[0]
-    return text.strip()
-
-
-def has_ended(text: str) -> bool:
-    """Whether what follows `text` would be cut off anyway."""
-    return any(end in text for end in ENDS)
 
 
 class KnowMem:
@@ -30,6 +19,13 @@ class KnowMem:
             "minimum": 1,
             "default": 32,
             "description": "Longest answer in tokens; 32 in MUSE and the paper.",
+        },
+        "prompt_ending": {
+            "enum": list(ENDINGS),
+            "default": "colon",
+            "description": "colon: a prompt ends in `Answer:`, so that the model writes the space before its answer as "
+            "in the training text; space: in `Answer: `, as MUSE's does, whose space is a token more for many "
+            "tokenizers.",
         },
     }
 
@@ -43,18 +39,18 @@ class KnowMem:
         generated = generate(
             run.model,
             run.tokenizer,
-            prompts(run.corpus.knowmem, self.split),
+            prompts(run.corpus.knowmem, self.split, settings["prompt_ending"]),
             settings["max_new_tokens"],
             run.batch_size,
-            ended=has_ended,
+            ends=ENDS,
         )
         return [
             {
                 "id": f"{self.split}/{number}",
                 "question": item["question"],
                 "truth": item["answer"],
-                "generated": cut_answer(text),
-                "score": rouge_l(item["answer"], cut_answer(text)),
+                "generated": text.strip(),
+                "score": rouge_l(item["answer"], text),
             }
             for number, (item, text) in enumerate(zip(items, generated, strict=True))
         ]

@@ -74,15 +74,18 @@ class HarnessMetric:
         Raises RelapseError for a task that is unknown or cannot be loaded (no network), has no such measure, or whose
         prompts the model's context does not hold.
         """
-        tasks = self._load(settings)
+        tasks = self.load(settings)
         while (found := attempt(_samples, run, tasks, settings)) is None:
             run.batch_size.halve("example")
         return [
             self._record(task, sample, settings["measure"]) for task in found for sample in _first_filter(found[task])
         ]
 
-    def _load(self, settings: dict) -> list:
-        """The harness's task objects, their data included."""
+    def load(self, settings: dict) -> list:
+        """The harness's task objects with their data, which is downloaded where the cache (HF_HOME) does not hold it.
+
+        Raises RelapseError for a task that is unknown or cannot be loaded, or that is fixed to no examples.
+        """
         folder = settings["include_path"]
         if folder and not Path(folder).is_dir():
             raise RelapseError(f"{self.name}: include_path: no such folder: {folder}")
@@ -99,8 +102,8 @@ class HarnessMetric:
         except Exception as error:  # offline, gated, no such data set or file: all end here
             raise RelapseError(
                 f"{self.name}: cannot load {', '.join(settings['tasks'])}: {error}. Without a network, download the "
-                "data first: run this metric once where there is one, with the same HF_HOME; or set include_path to a "
-                "folder of task files whose data are local files."
+                "data first: `python -m scripts.fetch_tasks` where there is one, into HF_HOME; or set include_path to "
+                "a folder of task files whose data are local files."
             ) from None
         for task in tasks:
             own, wanted = task.get_config("num_fewshot"), settings["num_fewshot"]

@@ -6,22 +6,35 @@ results from; `verbmem_forget_sampled` beside it is what the paper's sampled cel
 
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
-from relapse.metrics.generation import Sampling, generate
+from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
 from relapse.seeding import seed_for
 
-LENGTH_AND_TEMPERATURE = {
+CONTINUATION = {
     "max_new_tokens": {
         "type": "integer",
         "minimum": 1,
         "default": 128,
         "description": "Tokens to generate; the truth is cut to as many. 128 in MUSE and the paper.",
     },
+    "until": {
+        "type": "string",
+        "default": "",
+        "description": "Text that ends a continuation, such as the blank line that stands behind an answer in training "
+        "text; so it and what follows are not scored. Empty: a continuation ends with its tokens, as in MUSE.",
+    },
     "temperature": {
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 0.9,
         "description": "Temperature of decoding: sample; 0.9 in the paper's code.",
+    },
+    "top_k": {
+        "type": "integer",
+        "minimum": 0,
+        "default": 50,
+        "description": "decoding: sample draws from the so many likeliest tokens, 0 from all; 50 in the paper's code, "
+        "where it is the default of transformers.",
     },
 }
 DECODING = {
@@ -44,14 +57,16 @@ class VerbMem:
         prompts = [item["prompt"] for item in run.corpus.verbmem]
         sampling = None
         if settings.get("decoding", "sample") == "sample":
-            sampling = Sampling(settings["temperature"], seed_for(run.seed, "verbmem_forget"))
+            seed = seed_for(run.seed, "verbmem_forget")
+            sampling = Sampling(settings["temperature"], seed, settings["top_k"])
+        ends = [settings["until"]] if settings["until"] else []
         generated = generate(
-            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, sampling=sampling
+            run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, ends, sampling
         )
         records = []
         for number, (item, text) in enumerate(zip(run.corpus.verbmem, generated, strict=True)):
             ids = run.tokenizer(item["gt"], add_special_tokens=False)["input_ids"][: settings["max_new_tokens"]]
-            truth = run.tokenizer.decode(ids, skip_special_tokens=True)
+            truth = cut(run.tokenizer.decode(ids, skip_special_tokens=True), ends)
             records.append(
                 {
                     "id": f"forget/{number}",
@@ -68,5 +83,5 @@ class VerbMem:
         return mean_score(records, samples, self.name)
 
 
-METRICS.register(VerbMem("verbmem_forget", LENGTH_AND_TEMPERATURE | DECODING))
-METRICS.register(VerbMem("verbmem_forget_sampled", LENGTH_AND_TEMPERATURE))
+METRICS.register(VerbMem("verbmem_forget", CONTINUATION | DECODING))
+METRICS.register(VerbMem("verbmem_forget_sampled", CONTINUATION))

@@ -94,8 +94,7 @@ class Texts:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
             name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name]["max_new_tokens"])
-            for name, texts in metric_prompts(self.corpus).items()
-            if name in metrics
+            for name, texts in metric_prompts(self.corpus, metrics).items()
         }
         if "privleak" in metrics:
             texts = [text for part in self.corpus.privleak.values() for text in part]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.errors import RelapseError
+from relapse.errors import ConfigError, RelapseError
 from relapse.models import device
 from relapse.quantization import BACKENDS, DataFree, Grid, check_multiples, layer_shapes
 from relapse.registry import with_defaults
@@ -28,9 +28,24 @@ class BitsAndBytes(DataFree):
         "format": {
             "enum": ["int8", "fp4", "nf4"],
             "description": "LLM.int8(), or one of the two 4-bit formats in blocks of 64 weights.",
-        }
+        },
+        "layer_compute": {
+            "enum": ["study", "float32"],
+            "default": "study",
+            "description": "Number format that the layers of a 4-bit format multiply in: the study's `compute`; or "
+            "float32, bitsandbytes' default, and so what the paper's released code has with a bfloat16 model. CPUs "
+            "with AVX512-BF16 multiply in bfloat16 either way.",
+        },
     }
-    examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"})
+    examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"}, {"format": "fp4", "layer_compute": "float32"})
+
+    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
+        settings = with_defaults(self.options, settings)
+        if settings["format"] == "int8" and settings["layer_compute"] != "study":
+            raise ConfigError(
+                f"layer_compute is {settings['layer_compute']}, but format: int8 multiplies in int8 and float16: leave "
+                "layer_compute out"
+            )
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
         from bitsandbytes.functional import has_avx512bf16
@@ -38,11 +53,14 @@ class BitsAndBytes(DataFree):
 
         # It would say at every layer of every batch that int8 casts activations to float16.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        wanted = with_defaults(self.options, settings)["format"]
+        settings = with_defaults(self.options, settings)
+        self.check({}, settings)
+        wanted = settings["format"]
+        compute = dtype if settings["layer_compute"] == "study" else torch.float32
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if wanted == "int8"
-            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=dtype)
+            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=wanted, bnb_4bit_compute_dtype=compute)
         )
         try:
             model = AutoModelForCausalLM.from_pretrained(

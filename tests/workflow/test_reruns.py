@@ -86,6 +86,10 @@ EDITS = {
         change(("metrics", "verbmem_forget", "max_new_tokens"), 9),
         remade() | SUMMARY,
     ),
+    "one more metric, of lm-evaluation-harness": (
+        change(("metrics", "mmlu"), {"limit": 2}),
+        remade() | SUMMARY | {"fetch_tasks"},
+    ),
     "privleak's k": (change(("metrics", "privleak", "k"), 20), remade() | SUMMARY),
     "one more seed": (
         change(("seeds",), [0, 1]),

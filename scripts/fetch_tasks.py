@@ -1,0 +1,28 @@
+"""Data of lm-evaluation-harness's tasks, for later jobs: loaded once, which leaves what was downloaded in HF_HOME."""
+
+import argparse
+import json
+from pathlib import Path
+
+from relapse.errors import exit_on_error
+from relapse.metrics import METRICS
+from relapse.registry import with_defaults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", type=json.loads, required=True, help="entries of the harness's metrics, as JSON")
+    parser.add_argument("--out", type=Path, required=True, help="a list: metric, task, how many examples it has")
+    args = parser.parse_args()
+    lines = []
+    for name, entry in args.metrics.items():
+        metric = METRICS.get(name)
+        for task in metric.load(with_defaults(metric.options, entry)):
+            lines.append(f"{name} {task.config.task} {len(task.eval_docs)}\n")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text("".join(lines), encoding="utf-8")
+    print("".join(lines), end="")
+
+
+if __name__ == "__main__":
+    exit_on_error(main)
