@@ -68,6 +68,7 @@ COMMON = {
     "batch_size": 4,
     "max_length": 64,
 }
+SURE = {"mask": "paper", "percentile": 90, "modules": "linear"}
 JOBS = {
     "train": ("train", {"steps": 2, "batch_size": 4, "max_length": 64, "lr": 1e-4, "weight_decay": 0.0}),
     "full": ("unlearn", COMMON | {"method": "npo_klr", "formulation": "paper"}),
@@ -77,6 +78,12 @@ JOBS = {
         | {"method": "ga_gdr", "batch_size": 8, "micro_batch": 4, "max_length": 128, "gradient_checkpointing": True},
     ),
     "lora": ("unlearn", COMMON | {"method": "ga_gdr", "max_length": 128, "parameters": "lora"}),
+    # In the pass that finds what is salient, and where a tenth of the modules are trained beside a second model.
+    "sure": ("unlearn", COMMON | SURE | {"method": "ga_gdr_sure"}),
+    "sure resident": (
+        "unlearn",
+        COMMON | SURE | {"method": "npo_klr_sure", "formulation": "paper", "reference": "model"},
+    ),
     "score": ("score", {"characters": 300}),
 }
 
@@ -166,22 +173,29 @@ def test_a_full_fine_tune_of_7b_in_bfloat16():
 
 
 def test_the_saliency_of_sure_is_summed_in_float32():
-    """In bfloat16, of the 6.48 billion linear weights a gradient of 2 bytes and its sum of 4; the weights; and a pass.
+    """In bfloat16, beside the weights and 4 bytes of each of the 6.48 billion linear ones.
 
-    Two forget windows of 2,048 tokens: for each token 2 bytes of 35 inputs or norms of 4,096 numbers, one block of
-    (10 * 4096 + 4 * 11008) numbers and two float32 copies of 4096, and logits of 32,000 numbers in 14 bytes.
+    Two forget windows of 2,048 tokens, at the end of the backward pass: nearly all gradients, and for each token of the
+    first block 3 * 11,008 numbers, what it saved (10 * 4,096 + 4 * 11,008) and two float32 copies of 4,096.
     """
-    entry = COMMON | {"method": "ga_gdr_sure", "mask": "paper", "gradient_checkpointing": True}
+    entry = COMMON | SURE | {"method": "ga_gdr_sure", "gradient_checkpointing": True}
     entry |= {"max_length": 2048, "batch_size": 32, "micro_batch": 2}
     tokens = {"forget": 10**6, "retain": 10**6}
-    a_token = 35 * 4096 * 2 + (10 * 4096 + 4 * 11008) * 2 + 2 * 4096 * 4 + 32000 * 14
-    by_hand = 2 * LLAMA_7B.parameters + 6 * LLAMA_7B.linear + 2 * 2048 * a_token
+    gradients = LLAMA_7B.parameters - 32000 * 4096 - 4 * 4096**2
+    block = 2 * (3 * 11008) + 2 * (10 * 4096 + 4 * 11008) + 2 * 4096 * 4
+    by_hand = 2 * LLAMA_7B.parameters + 4 * LLAMA_7B.linear + 2 * gradients + 2 * 2048 * block
     assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
-    # Nine windows of forget text are all that one pass of at most 16 takes.
+    # Sixteen windows, the most of one pass, take most at its beginning: for each token the inputs of 32 blocks and three
+    # norms, one block, and logits of 32,000 numbers in 14 bytes.
     del entry["micro_batch"]
-    few = {"forget": 9 * 2048 - 5, "retain": 10**6}
-    by_hand += 7 * 2048 * a_token
-    assert memory.unlearning(LLAMA_7B, entry | {"batch_size": 1}, 2, few, True) == pytest.approx(by_hand + memory.FIXED)
+    entry["batch_size"] = 1
+    a_token = 35 * 4096 * 2 + (10 * 4096 + 4 * 11008) * 2 + 2 * 4096 * 4 + 32000 * 14
+    by_hand = 2 * LLAMA_7B.parameters + 4 * LLAMA_7B.linear + 16 * 2048 * a_token
+    assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
+    # Of forget text for fourteen and a part, fifteen windows are made.
+    tokens["forget"] = 14 * 2048 + 5
+    by_hand -= 2048 * a_token
+    assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
 
 
 def test_klr_in_memory_takes_a_table_of_logits():

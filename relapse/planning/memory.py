@@ -20,6 +20,7 @@ STORED = 2  # bytes of a weight on disk: bfloat16
 LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
 KL_COPIES = 4  # more of them: the reference's logits, both sides' log-probabilities, the divergence
 SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are wanted
+LINEAR_IN_BLOCK = 7  # queries, keys, values, output; gate, up, down
 FIXED = 8e6  # buffers of the libraries
 
 
@@ -85,7 +86,10 @@ def unlearning(
     adapted, length = settings["parameters"] == "lora", settings["max_length"]
     windows = min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"])
     weights = model.parameters * width
+    masked = method.sure and settings["mask"] in ("paper", "random")
     trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
+    if masked and not adapted:
+        trained = kept_by_sure(model, settings["percentile"]) * width
     needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
 
     def passing(each: int, *parts: str) -> float:
@@ -105,12 +109,15 @@ def unlearning(
     peak = max(
         weights + 2 * trained + passing(windows, *halves) + rows * trained,
         weights + (3 + rows) * trained + largest(model, width),
-        0 if adapted else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
+        0
+        if adapted or masked
+        else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
     )
-    if method.sure and settings["mask"] in ("paper", "random"):
+    if masked:
         scored = min(settings.get("micro_batch", BATCH), -(-tokens["forget"] // length) or BATCH)
-        # A part's gradients, and their sum in float32.
-        peak = max(peak, weights + model.linear * (width + 4) + passing(scored, "forget"))
+        # Beside their sum in float32: what a part saves, and in the end its gradients with what the first block saved.
+        begun, done = passing(scored, "forget"), last_block(model, width, scored * length)
+        peak = max(peak, weights + model.linear * 4 + max(begun, done))
     if adapted:
         merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width
         peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))
@@ -121,6 +128,13 @@ def adapters(model: Architecture, rank: int) -> int:
     """Parameters of LoRA adapters on every linear layer."""
     ins_and_outs = 6 * model.hidden + 2 * model.key_values + 3 * (model.hidden + model.intermediate)
     return rank * model.layers * ins_and_outs
+
+
+def kept_by_sure(model: Architecture, percentile: float) -> float:
+    """Parameters of the linear layers, taken as equal, whose saliency is at or above a percentile of them all."""
+    modules = LINEAR_IN_BLOCK * model.layers
+    kept = int((modules - 1) * (1 - percentile / 100)) + 1
+    return model.linear * kept / modules
 
 
 def reference_table(model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int]) -> float:

@@ -249,7 +249,12 @@ def unlearn(
                 f"{method.name}: the loss became {loss} at step {step} of {steps} "
                 f"(forget {forget_loss:.4g}, retain {retain_loss:.4g}): lower lr, or take fewer steps"
             )
-        torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"])
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"]).item()
+        if not math.isfinite(norm):  # which would make every weight one that is not a number
+            raise RelapseError(
+                f"{method.name}: the gradient's norm became {norm} at step {step} of {steps}, where the loss was "
+                "finite: lower lr, or take fewer steps"
+            )
         optimizer.step()
         if not adapters:
             store(parameters, settings["storage"], generator)

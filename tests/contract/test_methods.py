@@ -298,6 +298,22 @@ def test_what_is_saved_loads_again(model, tokenizer, method, parameters, tmp_pat
 
 
 @every_method
+def test_a_gradient_that_is_not_finite_ends_the_run(model, tokenizer, method):
+    """Clipping by an infinite norm would make every weight not a number, and the loss of the last step not tell."""
+    calls = []
+
+    def explode(gradient):
+        calls.append(1)
+        return gradient if len(calls) < 3 else torch.full_like(gradient, torch.inf)
+
+    for layer in model.model.layers:
+        layer.mlp.down_proj.weight.register_hook(explode)
+    settings = {"mask": "released"} if method.sure else {}
+    with pytest.raises(RelapseError, match=rf"{method.name}: the gradient's norm became (inf|nan) at step [2-4] of 4"):
+        run(model, tokenizer, method, **settings)
+
+
+@every_method
 def test_a_non_finite_loss_names_method_and_step(model, tokenizer, method):
     with pytest.raises(RelapseError, match=rf"{method.name}: the loss became .* at step [2-4] of 4"):
         run(model, tokenizer, method, lr=1e38, storage="float32")
