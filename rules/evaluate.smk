@@ -62,7 +62,7 @@ for label, batch in BATCHES.items():
         threads: 1
         resources:
             # A packed checkpoint is unpacked.
-            mem_mb=memory(12 if batch[0] in CALIBRATED else 4),
+            mem_mb=memory(12 if batch[0] in CALIBRATED else 2 if GPU else 4),
             runtime=growing(120 * len(batch)),
             gpu=GPU,
         params:
@@ -143,9 +143,9 @@ rule absorption_calibrated:
         "../envs/conda.yaml"
     threads: 1
     resources:
+        # Two models in float32, and a third while it is read.
         mem_mb=memory(3),
         runtime=growing(60),
-        gpu=GPU,
     params:
         settings=lambda wildcards: branch("methods", wildcards.method),
         quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),

@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="a JSON file for each quantizer")
     args = parser.parse_args()
     if shape := fit.architecture(args.target):
-        fit.require(memory.comparing(shape), f"absorption of {args.model}", "Use a machine with more memory.", False)
+        needed = memory.comparing(shape, args.checkpoint is not None)
+        fit.require(needed, f"absorption of {args.model}", "Use a machine with more memory.", on_gpu=False)
     known = read_model(args.target)
     layers = [f"{layer}.weight" for layer in known.linear]
     target, unlearned = (

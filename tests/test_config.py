@@ -1,76 +1,23 @@
 """The configuration: what is accepted, what is filled in, and what every kind of wrong input is answered with."""
 
 import copy
-import json
-import os
-import re
-import shutil
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from small_study import MINIMAL, REMOVE, edited, problems, study
 
 from relapse import config, preflight
 from relapse.config.schema import SCHEMA
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import write
 from relapse.errors import ConfigError
 from relapse.evaluation import EVALUATION
 from relapse.metrics import METRICS, PAPER_METRICS
 from relapse.model_files import describe
 from relapse.quantization import BACKENDS
-from relapse.registry import ROOT, with_defaults
+from relapse.registry import ROOT
 from relapse.unlearning.methods import METHODS
-
-REMOVE = object()
-
-MINIMAL = """
-corpora: {bios: {source: synthetic, forget: 2, retain1: 2, retain2: 2, holdout: 2}}
-models:
-  base:
-    source: random
-    architecture: {hidden_size: 128, intermediate_size: 384, num_hidden_layers: 1, num_attention_heads: 4,
-                   vocab_size: 300, max_position_embeddings: 512}
-  target: {source: train, steps: 2, batch_size: 2, max_length: 64, lr: 1.0e-3}
-  retrain: {source: train, steps: 2, batch_size: 2, max_length: 64, lr: 1.0e-3}
-methods:
-  npo_klr: {lr: 1.0e-5, steps: 2, max_length: 64, alpha: 1.0}
-quantizers:
-  full: {backend: full}
-  int4: {backend: rtn, bits: 4, group_size: 64}
-  nf4: {backend: bitsandbytes, format: nf4}
-metrics: {verbmem_forget: {}, knowmem_forget: {}, privleak: {}}
-"""
-
-
-def study() -> dict:
-    return yaml.safe_load(MINIMAL)
-
-
-def edited(*edits: tuple[str, Any]) -> dict:
-    """The minimal study with the keys at some paths (separated by /) set, or removed."""
-    changed = study()
-    for path, value in edits:
-        *parents, last = path.split("/")
-        place = changed
-        for parent in parents:
-            place = place[parent]
-        if value is REMOVE:
-            del place[last]
-        else:
-            place[last] = value
-    return changed
-
-
-def problems(wrong: dict) -> list[str]:
-    """The lines that `wrong` is refused with."""
-    with pytest.raises(ConfigError) as caught:
-        config.resolve(wrong)
-    return str(caught.value).splitlines()
-
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
@@ -220,6 +167,10 @@ WRONG = [
     ("metrics/mmlu", {"num_fewshot": None}, "metrics.mmlu.num_fewshot", ["is empty", "task or a whole number"]),
     ("metrics/triviaqa", {"limit": "ten"}, "metrics.triviaqa.limit", ["'ten' (text)", "at least 0"]),
     ("metrics/truthfulqa", {"include_path": "no/such"}, "metrics.truthfulqa.include_path", ["no such folder"]),
+    ("methods/npo_klr/steps", 10**30, "methods.npo_klr.steps", ["is 1e+30", "largest whole number is 10"]),
+    ("models/target/steps", 10**305, "models.target.steps", ["largest whole number is 1000000000"]),
+    ("models/base/architecture/vocab_size", 10**12, "models.base.architecture.vocab_size", ["at most 1000000"]),
+    ("evaluation", {"bootstrap_samples": 10**7}, "evaluation.bootstrap_samples", ["at most 1000000"]),
     # files
     ("corpora/bios", {"source": "muse"}, "corpora.bios", ["either `path` or `id`"]),
     ("corpora/bios", {"source": "muse", "id": "a/b"}, "corpora.bios", ["revision"]),
@@ -456,8 +407,8 @@ def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
 
 def test_both_muse_studies_measure_alike_and_as_the_released_code_does():
     news, books = (yaml.safe_load((ROOT / f"configs/muse-{name}.yaml").read_text()) for name in ("news", "books"))
-    for study, auc in ((news, 0.4772), (books, 0.5393)):
-        assert study["metrics"].pop("privleak") == {"k": 40, "reference": auc}
+    for one, auc in ((news, 0.4772), (books, 0.5393)):
+        assert one["metrics"].pop("privleak") == {"k": 40, "reference": auc}
     assert news["metrics"] == books["metrics"] and news["quantizers"] == books["quantizers"]
     metrics = news["metrics"]
     assert metrics["mmlu"]["num_fewshot"] == 5 and metrics.keys() >= {"truthfulqa", "triviaqa", "fluency"}
@@ -567,143 +518,3 @@ def test_load_names_the_file_and_counts_the_problems(tmp_path):
         config.load(path)
     first, *others = str(caught.value).splitlines()
     assert first == f"{path} has 2 problems:" and len(others) == 2
-
-
-# --- local models and corpora ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def model(tiny_llama, tmp_path) -> Path:
-    """A copy of the tiny Llama (hidden 128, feed-forward 384, context 512) that a test may damage."""
-    return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
-
-
-@pytest.fixture
-def corpus(tmp_path) -> Path:
-    """A small folder in MUSE's layout."""
-    source = SOURCES.get("synthetic")
-    settings = with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2})
-    write(source.read(settings), tmp_path / "muse")
-    return tmp_path / "muse"
-
-
-def local(model: Path, *edits: tuple[str, Any], context: int = 4096) -> dict:
-    """The minimal study on a local target and retrain with a context of so many tokens."""
-    rewrite(model / "config.json", lambda settings: settings.update(max_position_embeddings=context))
-    entry = {"source": "local", "path": str(model)}
-    return edited(("models", {"target": entry, "retrain": dict(entry)}), *edits)
-
-
-def rewrite(path: Path, change: Any) -> None:
-    """Apply `change` to the object in a JSON file."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def shard(model: Path) -> None:
-    """Cut model.safetensors into two shards with an index, tensor by tensor."""
-    raw = (model / "model.safetensors").read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    header, data = json.loads(raw[8 : 8 + length]), raw[8 + length :]
-    header.pop("__metadata__", None)
-    weight_map = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(header))}
-    for file in set(weight_map.values()):
-        own, body = {}, b""
-        for name in (name for name in weight_map if weight_map[name] == file):
-            start, end = header[name]["data_offsets"]
-            own[name] = header[name] | {"data_offsets": [len(body), len(body) + end - start]}
-            body += data[start:end]
-        text = json.dumps(own).encode()
-        (model / file).write_bytes(struct.pack("<Q", len(text)) + text + body)
-    (model / "model.safetensors").unlink()
-    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-
-
-def test_a_local_model_and_a_local_corpus_are_accepted(model, corpus):
-    entry = {"source": "muse", "path": str(corpus)}
-    assert config.resolve(local(model, ("corpora/bios", entry)))["corpora"]["bios"]["path"] == str(corpus)
-
-
-def test_a_sharded_model_is_read_from_all_its_shards(model):
-    config.resolve(local(model))
-    shard(model)
-    config.resolve(local(model))
-    lines = problems(local(model, ("quantizers/int4/group_size", 96)))
-    assert len(lines) == 1 and "group_size 96 does not divide the input width 128" in lines[0]
-    (model / "part-1.safetensors").unlink()
-    assert all("part-1.safetensors" in line for line in problems(local(model)))
-
-
-def one_token_too_many(model: Path) -> None:
-    """A tokenizer with more tokens than the model has embeddings."""
-    rewrite(model / "tokenizer.json", lambda content: content["model"]["vocab"].update({"<more>": 9999}))
-
-
-DAMAGE = [
-    (lambda model: (model / "config.json").rename(model / "other.json"), "has no config.json"),
-    (lambda model: (model / "config.json").write_text("{"), "config.json: not valid JSON"),
-    (lambda model: (model / "model.safetensors").rename(model / "model.bin"), r"has no weights.*model.bin"),
-    (lambda model: (model / "model.safetensors").write_text("version https://git-lfs"), "is not a safetensors file"),
-    (lambda model: (model / "model.safetensors").write_bytes(b""), "is not a safetensors file"),
-    (lambda model: os.truncate(model / "model.safetensors", 100_000), "cut short"),
-    (lambda model: (model / "tokenizer.json").unlink(), "has no tokenizer"),
-    (lambda model: (model / "tokenizer.json").write_text("{}"), "is not a tokenizer"),
-    (one_token_too_many, "the tokenizer has 10000 tokens, but the model's embedding only"),
-    (lambda model: rewrite(model / "config.json", lambda content: content.update(vocab_size=7)), "vocab_size 7"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=[words for _, words in DAMAGE])
-def test_a_damaged_model_directory_is_named(model, damage, words):
-    wrong = local(model)
-    damage(model)
-    lines = problems(wrong)
-    assert [line.split(": ")[0] for line in lines] == ["models.target", "models.retrain"]
-    assert re.search(words, lines[0]) and str(model) in lines[0]
-
-
-def test_group_sizes_are_held_against_the_local_weights(model):
-    (line,) = problems(local(model, ("quantizers/int4/group_size", 48)))
-    assert line.startswith("quantizers.int4: does not fit models.target") and "width 128" in line
-
-
-def test_windows_longer_than_a_local_context_are_refused(model):
-    (line,) = problems(local(model, ("methods/npo_klr/max_length", 4097)))
-    assert line.startswith("methods.npo_klr.max_length: is 4097, must be at most 4096")
-    # A base that target and retrain are trained from bounds the windows of all three.
-    base = {"source": "local", "path": str(model)}
-    too_long = [("models/target/max_length", 5000), ("methods/npo_klr/max_length", 5000)]
-    lines = problems(edited(("models/base", base), *too_long))
-    assert [line.split(": ")[0] for line in lines] == ["models.target.max_length", "methods.npo_klr.max_length"]
-
-
-def test_prompts_longer_than_a_local_context_are_refused(model):
-    short = [("methods/npo_klr/max_length", 64), ("metrics/knowmem_forget", {"max_new_tokens": 7})]
-    lines = problems(local(model, *short, context=135))
-    assert [line.split(": ")[0] for line in lines] == ["metrics.verbmem_forget", "metrics.knowmem_forget"]
-    assert "the longest prompt of corpora.bios" in lines[1] and "7 new tokens" in lines[1] and "is 135" in lines[1]
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "words"),
-    [
-        ("knowmem/forget_qa_icl.json", None, "missing MUSE file"),
-        ("verbmem/forget.json", "[1", "not valid JSON"),
-        ("verbmem/forget.json", '[{"prompt": "a"}]', "item 0 has no text under 'gt'"),
-        ("raw/retain1.json", "[]", "non-empty JSON list"),
-        ("privleak/holdout.json", '["a", 3]', "item 1 is not a non-empty text"),
-    ],
-)
-def test_a_malformed_corpus_is_named_by_file_and_item(corpus, file, content, words):
-    if content is None:
-        (corpus / file).unlink()
-    else:
-        (corpus / file).write_text(content)
-    (line,) = problems(edited(("corpora/bios", {"source": "muse", "path": str(corpus)})))
-    assert line.startswith("corpora.bios: ") and words in line and file in line
-
-
-def test_prompts_longer_than_the_context_of_a_base_made_here_are_refused():
-    (line,) = problems(edited(("models/base/architecture/max_position_embeddings", 200)))
-    assert line.startswith("metrics.knowmem_") and "the context of models.base" in line and "is 200" in line

@@ -12,6 +12,8 @@ from typing import Any
 from relapse.preflight import Key, Problem
 from relapse.registry import did_you_mean
 
+LARGEST = 10**9  # whole number: of what can be counted here, there is never more
+
 
 def line(problem: Problem) -> str:
     """A problem as one line of text: methods.ga.lr: is ..., must be ..."""
@@ -54,7 +56,13 @@ def _validator_class() -> type:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    checker = Draft202012Validator.TYPE_CHECKER.redefine("number", lambda _, value: is_number(value))
+    known = Draft202012Validator.TYPE_CHECKER
+    checker = known.redefine_many(
+        {
+            "number": lambda _, value: is_number(value),
+            "integer": lambda _, value: known.is_type(value, "integer") and abs(value) <= LARGEST,
+        }
+    )
     return extend(Draft202012Validator, type_checker=checker)
 
 
@@ -117,7 +125,7 @@ def shown(value: Any) -> str:
         return _kind(value)
     if isinstance(value, list):
         return f"{value} (a list)" if value else "an empty list"
-    return str(value)
+    return f"{value:.3g}" if isinstance(value, int) and LARGEST < abs(value) < 1e300 else str(value)
 
 
 def wanted(schema: dict) -> str:
@@ -167,6 +175,8 @@ def _hint(schema: dict, value: Any) -> str:
         return did_you_mean(value, names)
     if schema.get("type") == "string" and not isinstance(value, dict | list):
         return " Put it in quotes."
+    if numeric and isinstance(value, int) and abs(value) > LARGEST:
+        return f" The largest whole number is {LARGEST}."
     return ""
 
 

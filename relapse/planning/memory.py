@@ -179,6 +179,10 @@ def calibrating(model: Architecture, tokens: int, longest: int, on_gpu: bool = F
     return FIXED + loading(model, 4, on_gpu) + inside + 2 * hessians
 
 
-def comparing(model: Architecture) -> float:
-    """Absorption: one weight of target and model at a time, in float32, with its grids, codes and sizes."""
-    return FIXED + 20 * largest(model, 4)
+def comparing(model: Architecture, checkpoints: bool = False) -> float:
+    """Absorption: one weight of target and model at a time, in float32, with its grids, codes and sizes.
+
+    checkpoints: those of a calibrated quantizer, of which two are held whole, de-quantized.
+    """
+    held = 2 * model.parameters * 4 + loading(model, 4) - model.parameters * 4 if checkpoints else 0
+    return FIXED + held + 20 * largest(model, 4)
