@@ -90,7 +90,7 @@ def unlearning(
     trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
     if masked and not adapted:
         trained = kept_by_sure(model, settings["percentile"]) * width
-    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    needs = method.reference_needs(settings)
 
     def passing(each: int, *parts: str) -> float:
         """A forward and backward pass over so many windows of each of these parts."""
@@ -140,7 +140,7 @@ def kept_by_sure(model: Architecture, percentile: float) -> float:
 def reference_table(model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int]) -> float:
     """The reference's logits for every window whose loss asks for them."""
     method = METHODS.get(settings["method"])
-    needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+    needs = method.reference_needs(settings)
     return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
 
 

@@ -35,7 +35,7 @@ class Reference:
 
     def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: dict):
         self.windows = {"forget": forget, "retain": retain}
-        self.needs = {"forget": method.forget_reference(settings), "retain": method.retain_reference(settings)}
+        self.needs = method.reference_needs(settings)
         self.tables: dict[str, Sequence[torch.Tensor]] = {}
         self.model, self.device, self.batch = model, model.device, BatchSize(BATCH)
         self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext

@@ -65,3 +65,7 @@ class Method:
     def constrained(self) -> bool:
         """Whether the method has a retain term: one of the paper's utility-constrained methods."""
         return self.retain is not None
+
+    def reference_needs(self, settings: dict) -> dict[str, str | None]:
+        """What the losses need of the reference model: "forget" and "retain" -> "log_probs", "logits" or None."""
+        return {"forget": self.forget_reference(settings), "retain": self.retain_reference(settings)}
