@@ -132,6 +132,17 @@ def test_sure_with_a_mask_is_not_what_the_released_code_ran():
     assert one(found, "npo_klr_sure_released", *cell).independent is not None and masked.independent is None
 
 
+def test_questions_and_samples_that_differ_from_the_released_ones_are_marked():
+    asked = {"knowmem_forget": {"prompt_ending": "colon"}, "verbmem_forget": {"decoding": "sample", "top_k": 0}}
+    found = rows(SETTINGS | {"metrics": asked})
+    assert one(found, "ga_gdr", "full", "knowmem_forget").unlike == ("reported questions end in a space",)
+    words = ("reported samples are of the 50 likeliest tokens",)
+    assert one(found, "ga_gdr", "full", "verbmem_forget").unlike == words
+    alike = {"knowmem_forget": {"prompt_ending": "space"}, "verbmem_forget": {"decoding": "sample", "top_k": 50}}
+    for row in rows(SETTINGS | {"metrics": alike}):
+        assert not row.unlike or (row.model, row.quantizer) != ("ga_gdr", "full")
+
+
 def test_what_the_second_group_alone_has_is_shown_with_what_is_known_of_it():
     """independent.csv: BOOKS, target, gptq; npo_klr, full, whose training diverged; rtn is in groups of 128."""
     theirs = {(r["model"], r["quantizer"], r["metric"], r["decoding"]): r for r in read("independent")}

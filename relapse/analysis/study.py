@@ -44,9 +44,14 @@ class Study:
     methods: dict[str, dict[str, Any]]
     quantizers: dict[str, dict[str, Any]]
     metrics: tuple[str, ...]
+    asked: dict[str, dict[str, Any]]  # metric -> its config entry, as far as it is known
     batch_size: int | None
     bootstrap_samples: int
-    decoding: str  # verbmem_forget's: greedy or sample
+
+    @property
+    def decoding(self) -> str:
+        """How verbmem_forget continues passages: greedy or sample."""
+        return self.asked.get("verbmem_forget", {}).get("decoding", "greedy")
 
     def covers(self, model: str, quantizer: str) -> bool:
         """Whether a model was scored under a quantizer."""
@@ -83,7 +88,6 @@ def read_study(settings: Mapping[str, Any]) -> Study:
 
     evaluation = settings.get("evaluation", {})
     metrics = settings.get("metrics", PAPER_METRICS)
-    verbmem = metrics.get("verbmem_forget", {}) if isinstance(metrics, Mapping) else {}
     return Study(
         name=settings.get("study", "study"),
         corpora=tuple(sorted(settings["corpora"])),
@@ -92,9 +96,9 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         methods=ordered("methods", method_key),
         quantizers=ordered("quantizers", quantizer_key),
         metrics=tuple(sorted(metrics, key=lambda name: (_rank(METRIC_ORDER, name), name))),
+        asked=dict(metrics) if isinstance(metrics, Mapping) else {},
         batch_size=evaluation.get("batch_size"),
         bootstrap_samples=evaluation.get("bootstrap_samples", 2000),
-        decoding=verbmem.get("decoding", "greedy"),
     )
 
 

@@ -145,7 +145,7 @@ def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[s
                 int(row["transcriptions"]),
                 cells.get((corpus, model, quantizer, metric)),
                 theirs and float(theirs["value"]),
-                decoded + as_released(settings) + rounding,
+                decoded + asked_otherwise(study, metric) + as_released(settings) + rounding,
                 row["note"],
                 theirs["note"] if theirs else "",
             )
@@ -165,6 +165,16 @@ def _independent_only(
                 cell = cells.get((corpus[0], model, quantizer, metric))
                 value, note = float(theirs["value"]), theirs["note"]
                 yield Comparison("", corpus[0], model, quantizer, metric, None, 0, cell, value, (), "", note)
+
+
+def asked_otherwise(study: Study, metric: str) -> tuple[str, ...]:
+    """In what the study's questions, or how it samples, depart from the released code."""
+    entry, words = study.asked.get(metric, {}), []
+    if entry.get("prompt_ending", "space") != "space":
+        words.append("reported questions end in a space")
+    if entry.get("decoding", "sample") == "sample" and entry.get("top_k", 50) != 50:
+        words.append("reported samples are of the 50 likeliest tokens")
+    return tuple(words)
 
 
 def as_released(settings: Mapping[str, Any]) -> tuple[str, ...]:
