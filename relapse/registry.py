@@ -30,15 +30,6 @@ def with_defaults(options: dict[str, dict], settings: dict) -> dict:
     return {key: option["default"] for key, option in options.items() if "default" in option} | settings
 
 
-def check_given(section: str, name: str, entry: Any) -> None:
-    """`relapse.config.check_entry`, for an entry that a user gives a program on its command line.
-
-    Imported by name, so that a study's jobs, whose entries are checked already, do not count the whole configuration
-    among the sources that they execute.
-    """
-    importlib.import_module("relapse.config").check_entry(section, name, entry)
-
-
 class Registry:
     """Things of one kind by name. A thing has `name` and `options` (JSON-Schema properties of its config keys)."""
 

@@ -15,9 +15,9 @@ import torch
 from relapse import models
 from relapse.errors import ConfigError, RelapseError, exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
+from relapse.given import check_given
 from relapse.planning import fit, memory
 from relapse.progress import Stopwatch
-from relapse.registry import check_given
 
 
 def check(quantizers: list, metrics: dict | None, evaluation: dict) -> None:

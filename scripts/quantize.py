@@ -19,10 +19,11 @@ from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
+from relapse.given import check_given
 from relapse.model_files import read_model
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
-from relapse.registry import check_given, with_defaults
+from relapse.registry import with_defaults
 
 
 def main() -> None:
