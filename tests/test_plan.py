@@ -78,7 +78,7 @@ def test_time_is_six_operations_a_parameter_and_token(jobs):
 
 def test_calibration_takes_the_text_that_there_is(jobs):
     """More windows than the text has cost no more; of the checkpoints the target's stays."""
-    entry = MINI["quantizers"]["gptq-int4"] | {"samples": 10**12}
+    entry = MINI["quantizers"]["gptq-int4"] | {"samples": 10**9}
     greedy = config.resolve(MINI | {"quantizers": MINI["quantizers"] | {"gptq-int4": entry}})
     found = {job.name: job for job in plan.jobs(greedy, 1e9, math.inf, Remote())}["quantize gptq-int4"]
     assert found.memory < 2 * jobs["quantize gptq-int4"].memory

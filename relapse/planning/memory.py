@@ -12,9 +12,9 @@ have nearly the same in other places.
 from collections.abc import Mapping
 from typing import Any
 
+from relapse.batching import WINDOWS_AT_ONCE
 from relapse.model_files import Architecture
 from relapse.unlearning.methods import METHODS
-from relapse.unlearning.reference import BATCH
 
 STORED = 2  # bytes of a weight on disk: bfloat16
 LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
@@ -114,7 +114,7 @@ def unlearning(
         else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
     )
     if masked:
-        scored = min(settings.get("micro_batch", BATCH), -(-tokens["forget"] // length) or BATCH)
+        scored = min(settings.get("micro_batch", WINDOWS_AT_ONCE), -(-tokens["forget"] // length) or WINDOWS_AT_ONCE)
         # Beside their sum in float32: what a part saves, and in the end its gradients with what the first block saved.
         begun, done = passing(scored, "forget"), last_block(model, width, scored * length)
         peak = max(peak, weights + model.linear * 4 + max(begun, done))

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from relapse.batching import BatchSize, attempt
+from relapse.batching import WINDOWS_AT_ONCE, BatchSize, attempt
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
 from relapse.sequences import Order, predict
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
-from relapse.unlearning.reference import BATCH, Reference, Windows, batches
+from relapse.unlearning.reference import Reference, Windows, batches
 from relapse.unlearning.storage import states, store
 
 Pairs = Sequence[tuple[int, int]]
@@ -75,7 +75,7 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
 
     gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
-    BatchSize(settings.get("micro_batch", BATCH)).run(everything, gradient)
+    BatchSize(settings.get("micro_batch", WINDOWS_AT_ONCE)).run(everything, gradient)
     model.eval()
     return saliency.module_saliency(gradients)
 
