@@ -12,8 +12,6 @@ import torch
 
 from relapse.errors import RelapseError
 
-WINDOWS_AT_ONCE = 16  # in one forward pass where no setting says how many, at first
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -12,7 +12,6 @@ have nearly the same in other places.
 from collections.abc import Mapping
 from typing import Any
 
-from relapse.batching import WINDOWS_AT_ONCE
 from relapse.model_files import Architecture
 from relapse.unlearning.methods import METHODS
 
@@ -114,9 +113,8 @@ def unlearning(
         else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
     )
     if masked:
-        scored = min(settings.get("micro_batch", WINDOWS_AT_ONCE), -(-tokens["forget"] // length) or WINDOWS_AT_ONCE)
         # Beside their sum in float32: what a part saves, and in the end its gradients with what the first block saved.
-        begun, done = passing(scored, "forget"), last_block(model, width, scored * length)
+        begun, done = passing(windows, "forget"), last_block(model, width, windows * length)
         peak = max(peak, weights + model.linear * 4 + max(begun, done))
     if adapted:
         merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width

@@ -135,6 +135,8 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
                 copies = [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(sorted(folder.iterdir()))]
                 if copies:
                     yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
+            elif name in remote.rounded:
+                yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
         for name, entry in study["methods"].items():
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
@@ -174,7 +176,7 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
     parts = {"forget": "forget", "retain": "retain1"}
     cut = {part: texts.windows(raw, entry) if texts else (0, 0) for part, raw in parts.items()}
     tokens = {part: size for part, (_, size) in cut.items()}
-    at_least = not texts and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
+    kept = entry["reference"] != "model" and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
     def needed(settings: Mapping[str, Any], wide: int) -> float:
         return memory.unlearning(shape, settings, wide, tokens, on_gpu)
@@ -189,7 +191,9 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
     stored = shape.parameters * (4 if entry["storage"] == "float32" else memory.STORED)
     at_most = entry.get("stop_at") is not None
     instead = less_for_unlearning(entry, needed, width, there)
-    return Job(name, seeds, needed(entry, width), stored + table, seconds, instead, at_most, at_least)
+    return Job(
+        name, seeds, needed(entry, width), stored + table, seconds, instead, at_most, at_least=kept and not texts
+    )
 
 
 def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job:

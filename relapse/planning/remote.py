@@ -15,9 +15,13 @@ from relapse.model_files import MODEL_FILES, Architecture, Model, describe, read
 
 @dataclass
 class Remote:
-    """models: name of a models entry -> what is known of it. downloads: what -> bytes. problems: what went wrong."""
+    """models: name of a models entry -> what is known of it. rounded: those that are not stored in bfloat16.
+
+    downloads: what -> bytes. problems: what went wrong.
+    """
 
     models: dict[str, Model] = field(default_factory=dict)
+    rounded: set[str] = field(default_factory=set)
     downloads: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -31,8 +35,10 @@ def ask(study: Mapping[str, Any]) -> Remote:
         try:
             # Asked first, since it does not try again for half a minute where there is no network.
             found.downloads[f"models.{name}"] = hub.size_to_come(entry["id"], entry["revision"], MODEL_FILES)
-            config = hub.file(entry["id"], entry["revision"], "config.json")
-            found.models[name] = Model(architecture=Architecture.of_config(read_config(config.parent)))
+            config = read_config(hub.file(entry["id"], entry["revision"], "config.json").parent)
+            found.models[name] = Model(architecture=Architecture.of_config(config))
+            if config.get("dtype", config.get("torch_dtype")) != "bfloat16":
+                found.rounded.add(name)
             if elsewhere := entry.get("tokenizer"):  # it may be gated where the model is not
                 hub.size_to_come(elsewhere["id"], elsewhere["revision"], ["tokenizer*"])
         except RelapseError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from relapse.batching import WINDOWS_AT_ONCE, BatchSize
+from relapse.batching import BatchSize
 from relapse.errors import RelapseError, disk_is_full
 from relapse.sequences import Tokens, predict
 from relapse.unlearning import lora
@@ -21,6 +21,7 @@ from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
 
 Windows = Sequence[Sequence[int]]
+BATCH = 16  # windows in one forward pass of the reference model, at first
 
 
 class Reference:
@@ -36,7 +37,7 @@ class Reference:
         self.windows = {"forget": forget, "retain": retain}
         self.needs = method.reference_needs(settings)
         self.tables: dict[str, Sequence[torch.Tensor]] = {}
-        self.model, self.device, self.batch = model, model.device, BatchSize(WINDOWS_AT_ONCE)
+        self.model, self.device, self.batch = model, model.device, BatchSize(BATCH)
         self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext
         resident = settings["reference"] == "model"
         for half, need in self.needs.items():
@@ -50,7 +51,7 @@ class Reference:
             self.model = copy.deepcopy(model).requires_grad_(False)
 
     def _starts(self, half: str) -> Iterable[list[int]]:
-        return batches(len(self.windows[half]), WINDOWS_AT_ONCE)
+        return batches(len(self.windows[half]), BATCH)
 
     def _on_disk(self, half: str, rows: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         """The logits (tokens of a window, V) of every window, as views of one file; the system keeps what is in use."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from relapse.batching import WINDOWS_AT_ONCE, BatchSize, attempt
+from relapse.batching import BatchSize, attempt
 from relapse.errors import RelapseError
 from relapse.seeding import seed_for
 from relapse.sequences import Order, predict
@@ -57,6 +57,11 @@ def losses_of_step(
     return forget_loss, method.retain(reference.side("retain", retain_tokens, paired), settings)
 
 
+def at_once(settings: dict) -> BatchSize:
+    """How many windows of each kind go through the model together, at first."""
+    return BatchSize(min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"]))
+
+
 def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
     """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
 
@@ -75,7 +80,7 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
 
     gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
-    BatchSize(settings.get("micro_batch", WINDOWS_AT_ONCE)).run(everything, gradient)
+    at_once(settings).run(everything, gradient)
     model.eval()
     return saliency.module_saliency(gradients)
 
@@ -227,7 +232,7 @@ def unlearn(
         parameters = list(moving.values())
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
     model.train()
-    micro_batch = BatchSize(min(settings.get("micro_batch", size), size))
+    micro_batch = at_once(settings)
     pairing, step = settings["retain_pairing"], 0
     for step in range(1, steps + 1):
         pairs = [
