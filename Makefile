@@ -3,7 +3,7 @@ CONFIG ?= config.yaml
 CORES ?= all
 PYTHON ?= python3
 BIN := .venv/bin
-STUDY = $(or $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9._-]*\).*/\1/p" $(CONFIG)),default)
+STUDY = $(or $(shell sed -n "s/^study: *[\"']\{0,1\}\([A-Za-z0-9._-]*\).*/\1/p" $(CONFIG) 2>/dev/null),default)
 RESULTS = results/$(STUDY)
 SNAKEMAKE = $(BIN)/snakemake --configfile $(CONFIG)
 # With a profile, such as profiles/slurm, jobs run on other machines, which look for themselves whether they fit.

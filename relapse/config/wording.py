@@ -125,7 +125,9 @@ def shown(value: Any) -> str:
         return _kind(value)
     if isinstance(value, list):
         return f"{value} (a list)" if value else "an empty list"
-    return f"{value:.3g}" if isinstance(value, int) and LARGEST < abs(value) < 1e300 else str(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"{value:.3g}" if abs(value) < 1e300 else f"a number of {len(str(abs(value)))} digits"
+    return str(value)
 
 
 def wanted(schema: dict) -> str:
@@ -175,7 +177,7 @@ def _hint(schema: dict, value: Any) -> str:
         return did_you_mean(value, names)
     if schema.get("type") == "string" and not isinstance(value, dict | list):
         return " Put it in quotes."
-    if numeric and isinstance(value, int) and abs(value) > LARGEST:
+    if schema.get("type") == "integer" and isinstance(value, int) and abs(value) > LARGEST:
         return f" The largest whole number is {LARGEST}."
     return ""
 

@@ -51,9 +51,9 @@ def grid_figure(study: Study, absorptions: Sequence[dict]) -> plt.Figure:
         raise RelapseError("this study has no 4-bit quantizer")
     models = middle_rate(study)
     with plt.rc_context(RC):
-        figure, grid = plt.subplots(
-            1, len(quantizers), figsize=(2.6 * len(quantizers) + 0.9, 3.9), sharey=True, squeeze=False
-        )
+        # Wide enough for title and note, however few the panels are.
+        size = (max(2.6 * len(quantizers) + 0.9, 8.0), 3.9)
+        figure, grid = plt.subplots(1, len(quantizers), figsize=size, sharey=True, squeeze=False)
         figure.subplots_adjust(
             left=0.08 if len(quantizers) > 2 else 0.12, right=0.98, bottom=0.27, top=0.70, wspace=0.08
         )

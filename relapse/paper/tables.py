@@ -149,7 +149,12 @@ PER_METHOD = {
     "lr": "Learning rate",
     "alpha": "Weight of the retain term (alpha)",
     "mask": "SURE's mask",
+    "parameters": "Trained parameters",
+    "windows": "Windows of text",
+    "retain_pairing": "Retain windows beside forget windows",
 }
+# Said only where some method departs from it.
+USUAL = {"parameters": "full", "windows": "packed", "retain_pairing": "rotating"}
 
 
 def _per_method(study: Study, key: str) -> str:
@@ -158,7 +163,7 @@ def _per_method(study: Study, key: str) -> str:
     for name, entry in study.methods.items():
         if key in entry:
             values.setdefault(str(entry[key]), []).append(name)
-    if not values:
+    if list(values) in ([], [USUAL.get(key)]):
         return ""
     everyone = len(values) == 1 and len(next(iter(values.values()))) == len(study.methods)
     parts = values if everyone else (f"{value} for {', '.join(names)}" for value, names in values.items())

@@ -239,7 +239,8 @@ def table(found: list[Job]) -> str:
     )
     size = gigabytes(sum((job.disk or 0) * job.count for job in found))
     work = f" and {_clock(sum(job.seconds * job.count for job in known))} of work" if known else ""
-    lines.append(f"in all {size}{work}")
+    if known or any(job.disk for job in found):
+        lines.append(f"in all {size}{work}")
     if any(job.memory is None or job.at_least for job in found):
         lines.append("?, >: not known before model and corpus are here; the job itself looks before it loads them")
     if not known:
