@@ -93,11 +93,11 @@ def texts(corpus: Corpus, settings: dict) -> list[str]:
         from relapse.corpora.muse import raw_texts
 
         path = Path(settings["calibration_path"])
-        if not settings["calibration_path"] or not path.is_file():
-            raise ConfigError(
-                f"calibration_path: no such file: {settings['calibration_path']!r}; calibration: file reads a .txt or "
-                "a .json list of texts"
-            )
+        if not settings["calibration_path"]:
+            raise ConfigError("calibration: file needs calibration_path, a .txt or a .json list of texts")
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "not there"
+            raise ConfigError(f"calibration_path: {path} is {found}: name a .txt or a .json list of texts")
         return raw_texts(path)
     found = corpus.raw.get(PARTS[source])
     if not found:

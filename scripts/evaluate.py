@@ -15,7 +15,7 @@ import torch
 from relapse import models
 from relapse.errors import ConfigError, RelapseError, exit_on_error
 from relapse.evaluation import evaluate, read_records, write_records
-from relapse.given import check_given
+from relapse.given import as_json, check_given
 from relapse.planning import fit, memory
 from relapse.progress import Stopwatch
 
@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model directory (Hugging Face format)")
     parser.add_argument("--corpus", type=Path, required=True, help="folder in MUSE's layout")
     parser.add_argument(
-        "--quantizer", type=json.loads, nargs="+", default=[{"backend": "full"}], help="quantizer entries, as JSON"
+        "--quantizer", type=as_json, nargs="+", default=[{"backend": "full"}], help="quantizer entries, as JSON"
     )
-    parser.add_argument("--metrics", type=json.loads, default=None, help="metrics, as JSON; default: the paper's")
-    parser.add_argument("--evaluation", type=json.loads, default={}, help="batch_size, bootstrap_samples; as JSON")
+    parser.add_argument("--metrics", type=as_json, default=None, help="metrics, as JSON; default: the paper's")
+    parser.add_argument("--evaluation", type=as_json, default={}, help="batch_size, bootstrap_samples; as JSON")
     parser.add_argument(
         "--reference",
         help="records of the retrain model, for PrivLeak; `self` if this is that model, with full precision first",
@@ -70,6 +70,8 @@ def main() -> None:
         models.import_transformers()
     if not args.checked:
         check(args.quantizer, args.metrics, args.evaluation)
+    if args.metrics is None and not args.reference:
+        print("privleak is left out: it needs the retrained model's records (--reference) or its AUC (--metrics)")
     for path in (*args.out, *(args.records or ()), *([args.timings] if args.timings else ())):
         prepare(path)
     count = len(args.quantizer)

@@ -19,7 +19,7 @@ from relapse import models
 from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
 from relapse.errors import RelapseError, exit_on_error
-from relapse.given import check_given
+from relapse.given import as_json, check_given
 from relapse.model_files import read_model
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
@@ -28,7 +28,7 @@ from relapse.registry import with_defaults
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quantizer", type=json.loads, required=True, help="the quantizer's entry, as JSON")
+    parser.add_argument("--quantizer", type=as_json, required=True, help="the quantizer's entry, as JSON")
     parser.add_argument("--model", type=Path, required=True, help="model directory (Hugging Face format)")
     parser.add_argument("--corpus", type=Path, required=True, help="folder in MUSE's layout")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")

@@ -81,7 +81,7 @@ def test_a_file_is_read_and_a_missing_one_named(corpus, tokenizer, tmp_path):
     path.write_text(json.dumps([{"text": "alpha beta gamma"}, "delta epsilon"]))
     windows, facts = draw(tokenizer, corpus, settings(calibration="file", calibration_path=str(path)))
     assert "alpha beta gamma" in tokenizer.decode(windows[0]) and facts.calibration == "file"
-    with pytest.raises(ConfigError, match=r"calibration_path: no such file: 'nowhere\.txt'"):
+    with pytest.raises(ConfigError, match=r"calibration_path: nowhere\.txt is not there"):
         draw(tokenizer, corpus, settings(calibration="file", calibration_path="nowhere.txt"))
 
 

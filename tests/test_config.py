@@ -44,7 +44,7 @@ WRONG = [
     ("quantizers/g", {"backend": "gptq"}, "quantizers.g.bits", ["missing", "one of 4, 8"]),
     ("quantizers/g", GPTQ | {"group_size": 96}, "quantizers.g", ["96", "input width 128 of layer", "64, 128, or row"]),
     ("quantizers/g", GPTQ | {"calibration": "wikitext"}, "quantizers.g.calibration", ["general, retain, forget, file"]),
-    ("quantizers/g", GPTQ | {"calibration": "file"}, "quantizers.g", ["calibration_path: no such file: ''"]),
+    ("quantizers/g", GPTQ | {"calibration": "file"}, "quantizers.g", ["calibration: file needs calibration_path"]),
     ("quantizers/g", GPTQ | {"sample_length": 1024}, "quantizers.g.sample_length", ["1024", "512", "models.base"]),
     ("quantizers/g", GPTQ | {"dampening": 0}, "quantizers.g.dampening", ["greater than 0"]),
     ("quantizers/g", GPTQ | {"act_order": "group"}, "quantizers.g.act_order", ["one of static, weight, none"]),

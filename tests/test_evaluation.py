@@ -68,6 +68,7 @@ def test_the_plain_command(tiny_llama, muse, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     # Without a reference there is no PrivLeak, and none is invented.
+    assert "privleak is left out: it needs the retrained model's records" in done.stdout
     assert list(result["scores"]) == ["verbmem_forget", "knowmem_forget", "knowmem_retain"]
     assert {name: score["n"] for name, score in result["scores"].items()} == {
         "knowmem_forget": 12,
@@ -173,6 +174,11 @@ def test_what_a_study_refuses_is_refused_on_the_command_line(tiny_llama, muse, t
     for word in words:
         assert word in done.stderr
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_what_is_not_json_is_named(tmp_path):
+    done = command("--model", "x", "--corpus", "y", "--out", tmp_path / "scores.json", "--metrics", "knowmem_forget")
+    assert done.returncode == 2 and "--metrics: 'knowmem_forget' is not JSON" in done.stderr
 
 
 def test_a_reference_without_privleak_records_is_named(tiny_llama, muse, tmp_path):
