@@ -5,14 +5,13 @@ Knows safetensors files, their index and config.json. One file at a time is held
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
 import torch
 
-from relapse.errors import RelapseError
+from relapse import disk
 
 INDEX = "model.safetensors.index.json"
 # safetensors' names of the number formats that are rounded, and torch's.
@@ -36,13 +35,8 @@ def size(file: Path) -> int:
 
 def require_room(files: Sequence[Path], folder: Path) -> None:
     """Raise RelapseError where the disk of `folder` has no room for copies of `files` in bfloat16."""
-    needed = sum(map(size, files))
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise RelapseError(
-            f"a copy of the weights in bfloat16 needs {needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are "
-            "free: make room, or run from a folder on a larger disk"
-        )
+    what, instead = "a copy of the weights in bfloat16", "run from a folder on a larger disk"
+    disk.require_room(sum(map(size, files)), folder, what, instead)
 
 
 def write_rounded(source: Path, to: Path) -> int:

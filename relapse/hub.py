@@ -7,12 +7,12 @@ HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror) are read by hugging
 import errno
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from relapse.disk import gigabytes, require_room
 from relapse.errors import RelapseError, chain, disk_is_full
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # how the cache names content: git's blob SHA-1, or SHA-256
@@ -34,11 +34,14 @@ def snapshot(repository: str, revision: str, patterns: Sequence[str] | None = No
             folder = Path(snapshot_download(repository, local_files_only=True, **download))
         else:
             count, size = _to_come(repository, download)
-            _require_room(
-                size - _begun(repository, kind), Path(constants.HF_HUB_CACHE), f"{repository} at revision {revision}"
+            require_room(
+                size - _begun(repository, kind),
+                Path(constants.HF_HUB_CACHE),
+                f"{repository} at revision {revision}",
+                "set HF_HOME to a folder on a larger disk.",
             )
             if count:
-                print(f"downloading {count} files of {repository}, {_gigabytes(size)}", flush=True)
+                print(f"downloading {count} files of {repository}, {gigabytes(size)}", flush=True)
             folder = Path(snapshot_download(repository, **download))
         _verify(folder, repository, revision, patterns, kind)
     return folder
@@ -93,21 +96,6 @@ def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
         ) from None
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
-
-
-def _require_room(size: int, cache: Path, what: str) -> None:
-    """Raise RelapseError where the disk of `cache`, which need not be there yet, has less than `size` bytes left."""
-    there = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free
-    if size > free:
-        raise RelapseError(
-            f"{what} needs {_gigabytes(size)} more in {cache}, where {_gigabytes(free)} are free: make room, or set "
-            "HF_HOME to a folder on a larger disk."
-        )
-
-
 # --- what the files should be -----------------------------------------------------------------------------------------
 
 
@@ -156,7 +144,7 @@ def _hash(path: Path, digits: int) -> str:
     """SHA-256 of a file, or with 40 digits the SHA-1 that git gives it as a blob."""
     size = path.stat().st_size
     if size > LARGE:
-        print(f"checking {path.name} ({_gigabytes(size)})", flush=True)
+        print(f"checking {path.name} ({gigabytes(size)})", flush=True)
     with path.open("rb") as file:
         if digits == 64:
             return hashlib.file_digest(file, "sha256").hexdigest()

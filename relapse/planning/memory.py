@@ -180,7 +180,7 @@ def calibrating(model: Architecture, tokens: int, longest: int, on_gpu: bool = F
 def comparing(model: Architecture, checkpoints: bool = False) -> float:
     """Absorption: one weight of target and model at a time, in float32, with its grids, codes and sizes.
 
-    checkpoints: those of a calibrated quantizer, of which two are held whole, de-quantized.
+    checkpoints: those of a calibrated quantizer, two of which are held whole, de-quantized.
     """
-    held = 2 * model.parameters * 4 + loading(model, 4) - model.parameters * 4 if checkpoints else 0
+    held = model.parameters * 4 + loading(model, 4) if checkpoints else 0
     return FIXED + held + 20 * largest(model, 4)

@@ -71,10 +71,15 @@ class Texts:
 
     def __init__(self, corpus: Corpus, tokenizer: Any):
         self.corpus, self.tokenizer = corpus, tokenizer
+        self._tokens: dict[tuple[str, bool], int] = {}  # every method asks for the same
 
-    def tokens(self, part: str) -> int:
-        """Tokens of a part of the raw text."""
-        return sum(len(encoding.ids) for encoding in self.tokenizer.encode_batch(list(self.corpus.raw[part])))
+    def tokens(self, part: str, joined: bool = False) -> int:
+        """Tokens of a part of the raw text; joined: of all its texts as one, without what begins a prompt."""
+        if (part, joined) not in self._tokens:
+            texts = [SEPARATOR.join(self.corpus.raw[part])] if joined else list(self.corpus.raw[part])
+            encoded = self.tokenizer.encode_batch(texts, add_special_tokens=not joined)
+            self._tokens[part, joined] = sum(len(encoding.ids) for encoding in encoded)
+        return self._tokens[part, joined]
 
     def windows(self, part: str, method: Mapping[str, Any]) -> tuple[int, int]:
         """Windows that a method's entry cuts a part into, and the tokens in all of them.
@@ -86,8 +91,7 @@ class Texts:
             tokens = self.tokens(part)
             return -(-tokens // length), tokens
         body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
-        joined = self.tokenizer.encode(SEPARATOR.join(self.corpus.raw[part]), add_special_tokens=False)
-        number = -(-len(joined.ids) // body)
+        number = -(-self.tokens(part, joined=True) // body)
         return number, number * length
 
     def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
