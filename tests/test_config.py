@@ -1,23 +1,15 @@
 """The configuration: what is accepted, what is filled in, and what every kind of wrong input is answered with."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from small_study import MINIMAL, REMOVE, edited, problems, study
+from small_study import REMOVE, edited, problems, study
 
-from relapse import config, preflight
-from relapse.config.schema import SCHEMA
-from relapse.corpora import SOURCES
-from relapse.errors import ConfigError
+from relapse import config
 from relapse.evaluation import EVALUATION
-from relapse.metrics import METRICS, PAPER_METRICS
 from relapse.model_files import describe
-from relapse.quantization import BACKENDS
-from relapse.registry import ROOT
-from relapse.unlearning.methods import METHODS
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
@@ -359,162 +351,3 @@ def test_canonical_ignores_order_and_spelling():
     second = {key: second[key] for key in reversed(second)}
     assert config.canonical(first) == config.canonical(second)
     assert config.canonical({"b": 1, "a": [1.5, "é"]}) == '{"a":[1.5,"é"],"b":1}'
-
-
-def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
-    default = config.load(ROOT / "config.yaml")
-    assert {entry["method"] for entry in default["methods"].values()} >= {
-        "ga",
-        "ga_gdr",
-        "ga_klr",
-        "npo",
-        "npo_gdr",
-        "npo_klr",
-    }
-    sure = {entry["lr"] for entry in default["methods"].values() if entry["method"].endswith("_sure")}
-    (plain,) = {entry["lr"] for entry in default["methods"].values() if not entry["method"].endswith("_sure")}
-    assert sure == {10 * plain}  # about ten times larger, as the paper has it
-    assert set(default["metrics"]) >= set(PAPER_METRICS)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_further_studies_have_valid_keys(path):
-    """Their models and corpora are the user's own files, which need not be here."""
-    try:
-        config.load(path)
-    except ConfigError as error:
-        lines = str(error).splitlines()[1:]
-        assert lines and all("no such" in line for line in lines), error
-
-
-def test_the_study_for_a_gpu_trains_in_float32_and_unlearns_in_bfloat16():
-    study = config.load(ROOT / "configs/gpu.yaml")
-    assert study["compute"] == "bfloat16"
-    assert {preflight.trained_in(study, name) for name in ("target", "retrain")} == {"float32"}
-    default = config.load(ROOT / "config.yaml")
-    assert preflight.trained_in(default, "target") == "float32"
-    assert "compute" not in default["models"]["target"]  # a key that was not there would train it anew
-
-
-@pytest.mark.parametrize("corpus", ["news", "books"])
-def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
-    methods = config.load(ROOT / f"configs/muse-{corpus}.yaml")["methods"]
-    released = [(entry["windows"], entry["retain_pairing"]) for entry in methods.values()]
-    assert set(released) == {("concatenated", "fixed")}
-    default = config.load(ROOT / "config.yaml")["methods"].values()
-    assert {(entry["windows"], entry["retain_pairing"]) for entry in default} == {("packed", "rotating")}
-
-
-def test_both_muse_studies_measure_alike_and_as_the_released_code_does():
-    news, books = (yaml.safe_load((ROOT / f"configs/muse-{name}.yaml").read_text()) for name in ("news", "books"))
-    for one, auc in ((news, 0.4772), (books, 0.5393)):
-        assert one["metrics"].pop("privleak") == {"k": 40, "reference": auc}
-    assert news["metrics"] == books["metrics"] and news["quantizers"] == books["quantizers"]
-    metrics = news["metrics"]
-    assert metrics["mmlu"]["num_fewshot"] == 5 and metrics.keys() >= {"truthfulqa", "triviaqa", "fluency"}
-    assert metrics["knowmem_forget"]["prompt_ending"] == metrics["knowmem_retain"]["prompt_ending"] == "space"
-    assert metrics["verbmem_forget_sampled"]["top_k"] == 50
-    assert news["quantizers"]["bnb-fp4"]["layer_compute"] == "float32"
-
-
-# --- every key is described -----------------------------------------------------------------------------------------
-
-
-def described(schema: dict, path: str) -> Iterator[tuple[str, dict]]:
-    for name, part in schema.get("properties", {}).items():
-        yield f"{path}.{name}", part
-        yield from described(part, f"{path}.{name}")
-    for key in ("additionalProperties", "items"):
-        if isinstance(schema.get(key), dict):
-            yield from described(schema[key], f"{path}.{key}")
-    for part in schema.get("anyOf", ()):
-        yield from described(part, path)
-
-
-def test_every_fixed_key_is_described_and_no_mapping_takes_unknown_keys():
-    schema = yaml.safe_load(SCHEMA.read_text())
-    parts = {"": schema} | schema["$defs"]
-    for name, part in parts.items():
-        for path, key in described(part, name):
-            assert key.get("description") or "$ref" in key, path
-            if key.get("type") == "object":
-                assert "additionalProperties" in key, path
-        if part.get("type") == "object":
-            assert part["additionalProperties"] is False and part["description"], name
-
-
-@pytest.mark.parametrize("registry", [METHODS, BACKENDS, METRICS, SOURCES], ids=lambda registry: registry.kind)
-def test_every_own_key_is_described_with_a_type(registry):
-    fixed = yaml.safe_load(SCHEMA.read_text())["$defs"]
-    common = {key for part in ("method", "quantizer", "corpus") for key in fixed[part]["properties"]} - {"reference"}
-    for name in registry.names():
-        for key, option in registry.get(name).options.items():
-            assert option["description"], f"{name}.{key}"
-            assert {"type", "enum", "anyOf"} & set(option), f"{name}.{key}"
-            if registry is METHODS:
-                assert key not in common, f"{name}.{key} hides a key that all methods have"
-
-
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
-def written(folder: Path, text: str | bytes) -> Path:
-    path = folder / "study.yaml"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path):
-    path = written(tmp_path, "methods:\n  ga: {lr: 1.0e-5}\n  npo: {lr: 1.0e-5}\n  ga: {lr: 2.0e-5}\n")
-    with pytest.raises(ConfigError, match="'ga' stands twice, in lines 2 and 4") as caught:
-        config.read_yaml(path)
-    assert str(path) in str(caught.value)
-
-
-def test_merged_keys_may_be_overridden(tmp_path):
-    text = "a: {b: &x {<<: {k: 1}, k: 2}}\nc: {<<: *x, k: 3}\nd: *x\n"
-    assert config.read_yaml(written(tmp_path, text)) == {"a": {"b": {"k": 2}}, "c": {"k": 3}, "d": {"k": 2}}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "is empty"),
-        ("# nothing\n", "is empty"),
-        ("- a\n- b\n", "a mapping"),
-        ("just text", "a mapping"),
-        ("a: [1, 2\nb: 3\n", "line 2"),
-        ("a: 1\n---\nb: 2\n", "not valid YAML"),
-        ("a: !!python/object:os.system {}\n", "not valid YAML"),
-        ("{[1]: 2}: 3\n", "not valid YAML"),
-        ("a: 2024-13-45\n", "not valid YAML"),
-        (b"a: \xff\xfe\n", "not valid YAML"),
-        (b"a: \x00\n", "not valid YAML"),
-    ],
-)
-def test_what_is_no_mapping_in_yaml_is_refused_with_the_file(tmp_path, text, words):
-    path = written(tmp_path, text)
-    with pytest.raises(ConfigError, match=words) as caught:
-        config.read_yaml(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.yaml"):
-        config.read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot read"):
-        config.read_yaml(tmp_path)
-
-
-def test_a_mapping_inside_itself_is_refused(tmp_path):
-    path = written(tmp_path, MINIMAL + "evaluation: &a {batch_size: *a}\n")
-    with pytest.raises(ConfigError, match=r"evaluation\.batch_size"):
-        config.load(path)
-
-
-def test_load_names_the_file_and_counts_the_problems(tmp_path):
-    path = written(tmp_path, MINIMAL.replace("1.0e-5", "1e-5") + "sedes: [0]\n")
-    with pytest.raises(ConfigError) as caught:
-        config.load(path)
-    first, *others = str(caught.value).splitlines()
-    assert first == f"{path} has 2 problems:" and len(others) == 2

@@ -6,18 +6,7 @@ import re
 import pytest
 import yaml
 from copies import new_workflow
-
-TASK = """
-task: local_choice
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/choice.json}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "Question: {{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: answer
-metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
-"""
+from test_utility import MULTIPLE_CHOICE
 
 
 @pytest.fixture
@@ -28,7 +17,7 @@ def workflow(tmp_path, monkeypatch):
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "choice.json").write_text(json.dumps([{"question": "Where?", "choices": ["Lund", "Oslo"], "answer": 0}]))
-    (folder / "choice.yaml").write_text(TASK.format(folder=folder))
+    (folder / "choice.yaml").write_text(MULTIPLE_CHOICE.format(folder=folder))
     workflow = new_workflow(tmp_path)
     study = yaml.safe_load(workflow.study.read_text())
     study["metrics"]["mmlu"] = {"tasks": ["local_choice"], "include_path": str(folder)}
