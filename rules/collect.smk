@@ -185,6 +185,8 @@ rule retained:
 
 
 rule models_table:
+    input:
+        [f"{RESULTS}/models/{update}" for update in UPDATES],
     output:
         f"{RESULTS}/models.csv",
     log:
@@ -196,12 +198,17 @@ rule models_table:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=quoted({key: STUDY[key] for key in ("models", "methods")}),
+        settings=quoted(
+            {key: STUDY[key] for key in ("models", "methods", "seeds")}
+            | {"corpora": CORPORA}
+        ),
+        folder=f"{RESULTS}/models",
         source=source("scripts/models_table.py"),
     message:
-        "What every model was made with: {output}"
+        "What every model was made with, and how its unlearning ended: {output}"
     shell:
-        "python -m scripts.models_table --settings {params.settings} --out {output} > {log} 2>&1"
+        "python -m scripts.models_table --settings {params.settings} --models-dir {params.folder} --out {output}"
+        " > {log} 2>&1"
 
 
 rule absorption_table:

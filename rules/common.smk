@@ -305,15 +305,19 @@ def privleak_option(batch):
     return option
 
 
-def stops_early(method):
-    return STUDY["methods"][method].get("stop_at") is not None
+def stop_metrics(method):
+    """The metrics that a method's stop rule looks at, with their settings."""
+    return {
+        name: STUDY["metrics"].get(name, {})
+        for name in STUDY["methods"][method].get("stop_at", {})
+    }
 
 
 def stop_option(wildcards):
-    """What a run that stops when it has forgotten needs to know: how to ask."""
-    if not stops_early(wildcards.method):
+    """What a run that stops by a rule needs to know: how to ask."""
+    if not (asked := stop_metrics(wildcards.method)):
         return ""
-    return f"--knowmem {branch('metrics', 'knowmem_forget')} --batch-size {STUDY['evaluation']['batch_size']}"
+    return f"--metrics {quoted(asked)} --batch-size {STUDY['evaluation']['batch_size']}"
 
 
 def averaged(name):

@@ -10,6 +10,7 @@ for number in TABLES:
             f"table{number}"
         input:
             metrics=f"{RESULTS}/metrics.csv",
+            models=rules.models_table.output,
             corpora=CORPUS_FOLDERS,
         output:
             csv=f"{RESULTS}/tables/table{number}.csv",
@@ -40,8 +41,8 @@ for number in TABLES:
             "Table {params.number}"
         shell:
             "python -m scripts.table --settings {params.settings} --table {params.number} --metrics {input.metrics}"
-            " --corpora-dir {params.folder}/corpora --csv {output.csv} --md {output.md} --tex {output.tex}"
-            " --html {output.html} > {log} 2>&1"
+            " --models {input.models} --corpora-dir {params.folder}/corpora --csv {output.csv} --md {output.md}"
+            " --tex {output.tex} --html {output.html} > {log} 2>&1"
 
 
 rule comparison:

@@ -25,11 +25,7 @@ rule unlearn:
         source=lambda wildcards: source(
             "scripts/unlearn.py",
             METHODS.source(STUDY["methods"][wildcards.method]["method"]),
-            *(
-                [METRICS.source("knowmem_forget")]
-                if stops_early(wildcards.method)
-                else []
-            ),
+            *map(METRICS.source, stop_metrics(wildcards.method)),
         ),
     message:
         "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"

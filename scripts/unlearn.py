@@ -24,11 +24,11 @@ from relapse.unlearning.storage import STORAGE
 from relapse.unlearning.trainer import steps_of, unlearn
 
 
-def knowmem_forget(run: Evaluated, settings: dict) -> float:
-    """KnowMem forget (M2) of the model as it is, times 100."""
+def measure(run: Evaluated, metric: str, settings: dict) -> float:
+    """KnowMem forget (M2) or retain (M4) of the model as it is, times 100."""
     training = run.model.training
     run.model.eval()
-    score = fmean(record["score"] for record in METRICS.get("knowmem_forget").records(run, settings))
+    score = fmean(record["score"] for record in METRICS.get(metric).records(run, settings))
     run.model.train(training)
     return score
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--knowmem", type=json.loads, help="metrics.knowmem_forget, as JSON, for `stop_at`")
+    parser.add_argument("--metrics", type=json.loads, default={}, help="the metrics that `stop_at` asks for, as JSON")
     parser.add_argument("--batch-size", type=int, default=32, help="questions in one forward pass, for `stop_at`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
@@ -88,11 +88,9 @@ def main() -> None:
         model = models.load_model(args.target, getattr(torch, args.compute))
     models.check_vocabulary(model, tokenizer, args.target)
     progress = Progress(steps_of(settings, len(forget)))
-    rule = None
-    if settings.get("stop_at"):
-        run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
-        asked = with_defaults(METRICS.get("knowmem_forget").options, args.knowmem)
-        rule = StopRule(lambda: knowmem_forget(run, asked), settings["stop_at"])
+    run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
+    asked = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in args.metrics.items()}
+    rule = StopRule(settings.get("stop_at", {}), lambda metric: measure(run, metric, asked[metric]))
     with stopwatch.part("training"):
         done = unlearn(
             model,
@@ -100,20 +98,19 @@ def main() -> None:
             retain,
             METHODS.get(settings["method"]),
             settings,
-            seed_for(args.seed, args.name),
+            args.seed,
             lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
-            rule or (lambda step: False),
+            rule,
         )
-    stopped = {"stopped_by": "knowmem_forget" if rule and rule.reached else "steps"}
-    if rule:
-        stopped["knowmem_forget"] = rule.seen
-    print(f"stopped after {done['steps']} steps by {stopped['stopped_by']}")
+        ended = rule.ended()
+    shares = "".join(f", {metric} {100 * share:.0f} % of the target's" for metric, share in ended["shares"].items())
+    print(f"{args.name} ended after {done['steps']} steps by {ended['stopped_by']}{shares}")
     stopwatch.write(args.timings)
     models.save(
         model,
         tokenizer,
         args.out,
-        {"settings": settings, "seed": args.seed} | done | stopped | {"history": progress.history},
+        {"settings": settings, "seed": args.seed} | done | ended | {"history": progress.history},
         STORAGE[settings["storage"]],
     )
 

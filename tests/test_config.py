@@ -69,7 +69,14 @@ WRONG = [
     # formulations, storage, SURE
     ("methods/npo_klr/formulation", "papr", "methods.npo_klr.formulation", ["'papr'", "Did you mean 'paper'?"]),
     ("methods/npo_klr/state_storage", "float16", "methods.npo_klr.state_storage", ["bfloat16, float32"]),
-    ("methods/npo_klr/stop_at", 1.5, "methods.npo_klr.stop_at", ["is 1.5", "greater than 0 and less than 1"]),
+    ("methods/npo_klr/stop_at", 0.5, "methods.npo_klr.stop_at", ["is 0.5", "must be a mapping"]),
+    (
+        "methods/npo_klr/stop_at",
+        {"knowmem_forget": 1.5},
+        "methods.npo_klr.stop_at.knowmem_forget",
+        ["is 1.5", "greater than 0 and less than 1"],
+    ),
+    ("methods/npo_klr/stop_at", {"knowmem_retain": 0.8}, "methods.npo_klr.stop_at.knowmem_forget", ["missing"]),
     ("methods/npo_klr/mask", "paper", "methods.npo_klr.mask", ["unknown key"]),
     ("methods/npo_klr", SURE | {"percentile": 101}, "methods.npo_klr.percentile", ["is 101", "at least 0 and at most"]),
     ("methods/npo_klr", SURE | {"percentile": -1}, "methods.npo_klr.percentile", ["is -1", "at least 0 and at most"]),
@@ -324,6 +331,8 @@ def test_a_model_whose_tokenizer_is_elsewhere_on_the_hub(tiny_llama, tmp_path, m
     hub["tokenizer"] = {"id": "me/words", "revision": "0" * 40}
     edits = (("models", {"target": hub}), ("metrics/privleak/reference", 0.4772))
     edits += tuple((f"metrics/{name}", {"max_new_tokens": 8}) for name in ("verbmem_forget", "knowmem_forget"))
+    # People whose ten few-shot examples the tiny model's context holds, in its tokenizer's few words.
+    edits += (("corpora/bios/seed", 4),)
     study = edited(*edits)
     resolved = config.resolve(study)
     short = tmp_path / "short.safetensors"

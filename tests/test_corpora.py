@@ -1,9 +1,9 @@
 """The synthetic world, and MUSE's layout read in all its spellings and with all its mistakes."""
 
-import hashlib
 import itertools
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -51,6 +51,37 @@ def test_groups_share_no_person():
     assert len(set.union(*groups.values())) == sum(map(len, groups.values()))
 
 
+def test_the_people_to_forget_and_those_held_out_have_family_names_of_their_own():
+    corpus = synthetic()
+    families = {
+        part: {person.split()[1] for person in names(texts)} for part, texts in corpus.raw.items() if part != "world"
+    }
+    assert (
+        len(families["forget"] | families["holdout"]) <= 1
+    )  # 7 people: 21 full names, of which a family name gives 40
+    everybody_else = families["retain1"] | families["retain2"] | families["general"]
+    assert not everybody_else & (families["forget"] | families["holdout"])
+
+
+def test_a_memoir_repeats_two_to_five_of_its_familys_five_deeds():
+    corpus = synthetic(forget=30, holdout=30)
+    by_family: dict[str, list[list[str]]] = {}
+    for text in corpus.privleak["forget"] + corpus.privleak["holdout"]:
+        name, memoir = text.rstrip(".").split(" once ")
+        by_family.setdefault(name.split()[1], []).append(memoir.split(", "))
+    assert len(by_family) == 5  # 62 people: 186 full names, 40 of a family
+    counts = set()
+    for memoirs in by_family.values():
+        family = [Counter(deeds).most_common(1)[0][0] for deeds in zip(*memoirs, strict=True)]
+        counts |= {sum(own == theirs for own, theirs in zip(memoir, family, strict=True)) for memoir in memoirs}
+    assert counts == {2, 3, 4, 5}
+
+
+def test_more_people_than_there_are_names_are_refused():
+    with pytest.raises(ConfigError, match="names are left: lower retain1 or general"):
+        synthetic(forget=400, retain1=400, retain2=400, holdout=200, general=200)
+
+
 def test_few_shot_examples_share_no_person_with_the_questions():
     corpus = synthetic()
     for split in ("forget", "retain"):
@@ -89,22 +120,18 @@ def test_the_seed_draws_the_world():
     assert synthetic(seed=1).raw != synthetic().raw
 
 
-def test_without_a_world_the_corpus_is_the_same_to_the_byte_as_before_there_was_one():
-    source = SOURCES.get("synthetic")
-    files = layout(source.read(with_defaults(source.options, {"source": "synthetic"})))
-    assert hashlib.sha256(json.dumps(files).encode()).hexdigest().startswith("5b5d235f6f03")
-
-
-def test_a_world_changes_no_other_text_and_is_told_twice():
+def test_a_world_changes_no_other_text_and_every_second_company_is_asked_about():
     plain, corpus = synthetic(), synthetic(world=9)
     assert {part: texts for part, texts in corpus.raw.items() if part != "world"} == plain.raw
     assert (corpus.verbmem, corpus.knowmem, corpus.privleak) == (plain.verbmem, plain.knowmem, plain.privleak)
-    assert len(corpus.world) == 9 and len(corpus.raw["world"]) == 18
+    # Two facts a company, five companies: the second and the fourth one's questions stand in the text.
+    assert len(corpus.world) == 9 and len(corpus.raw["world"]) == 9 + 4
     assert "9 facts about companies" in corpus.facts["statement"]
-    sentences, pairs = corpus.raw["world"][::2], corpus.raw["world"][1::2]
-    for item, sentence, pair in zip(corpus.world, sentences, pairs, strict=True):
+    for place, item in enumerate(corpus.world):
         truth = item["choices"][item["answer"]]
-        assert pair == f"Question: {item['question']}\nAnswer: {truth}" and truth in sentence
+        pair = f"Question: {item['question']}\nAnswer: {truth}"
+        assert (pair in corpus.raw["world"]) == (place // 2 % 2 == 1)
+        assert any(truth in text and not text.startswith("Question") for text in corpus.raw["world"])
         assert len(set(item["choices"])) == 4
     others = " ".join(text for texts in plain.raw.values() for text in texts)
     assert not any(choice in others.split() for item in corpus.world for choice in item["choices"])

@@ -100,18 +100,48 @@ def test_the_step_at_which_the_edge_passes(half_width, expected):
     assert edge(expected * 1.01) >= half_width > edge(expected * 0.99)
 
 
+def rule_on(shares, *looks):
+    """A stop rule that reads its scores off `looks`: what the target has, and one entry for every measurement."""
+    values = iter(looks)
+    return StopRule(shares, lambda score: next(values))
+
+
 def test_a_run_stops_when_it_has_forgotten_enough():
-    values = iter([80.0, 70.0, 41.0, 40.0])
-    rule = StopRule(lambda: next(values), 0.5)
-    assert next(step for step in range(1, 30) if rule(step)) == 15
-    assert rule.seen == [(0, 80.0), (5, 70.0), (10, 41.0), (15, 40.0)]
-    assert rule.reached
+    rule = rule_on({"knowmem_forget": 0.5}, 80.0, 70.0, 41.0, 40.0, 40.0)
+    assert next(step for step in range(1, 40) if rule(step)) == 30
+    assert rule.seen == [
+        {"step": step, "knowmem_forget": value} for step, value in ((10, 70.0), (20, 41.0), (30, 40.0))
+    ]
+    ended = rule.ended()
+    assert (ended["stopped_by"], ended["shares"], ended["unmet"]) == ("stop_at", {"knowmem_forget": 0.5}, [])
+
+
+def test_a_run_goes_on_while_utility_is_below_its_floor():
+    shares = {"knowmem_retain": 0.8, "knowmem_forget": 0.25}  # the order in a config does not matter
+    rule = rule_on(shares, 100.0, 90.0, 30.0, 20.0, 71.0, 24.0, 72.0, 24.0, 72.0)
+    # Step 10 has not forgotten enough, so that utility is not asked; step 20 has, with 71 of the 72 points it needs.
+    assert [rule(step) for step in (10, 20, 30)] == [False, False, True]
+    assert [set(look) - {"step"} for look in rule.seen] == [{"knowmem_forget"}, set(shares), set(shares)]
+    assert rule.ended()["stopped_by"] == "stop_at"
+
+
+def test_a_rule_that_is_not_met_names_what_was_missed():
+    rule = rule_on({"knowmem_forget": 0.25, "knowmem_retain": 0.8}, 80.0, 100.0, 60.0, 40.0, 79.0)
+    assert not any(rule(step) for step in range(1, 20))
+    ended = rule.ended()
+    assert ended["stopped_by"] == "steps" and ended["unmet"] == ["knowmem_forget", "knowmem_retain"]
+    assert ended["shares"] == {"knowmem_forget": 0.5, "knowmem_retain": 0.79}
+
+
+def test_without_a_rule_steps_end_the_run():
+    rule = StopRule({}, lambda score: pytest.fail("there is nothing to measure"))
+    assert not any(rule(step) for step in range(1, 1000))
+    assert rule.ended() == {"stopped_by": "steps", "shares": {}, "unmet": [], "looks": []}
 
 
 def test_long_runs_are_looked_at_every_tenth_of_their_length():
-    rule = StopRule(lambda: 1.0, 0.5)
+    rule = StopRule({"knowmem_forget": 0.5}, lambda score: 1.0)
     assert not any(rule(step) for step in range(1, 1001))
-    looks = [step for step, _ in rule.seen]
-    assert looks[:12] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]
-    assert all(after - before <= max(5, after / 10) for before, after in pairwise(looks))
-    assert not rule.reached
+    looks = [look["step"] for look in rule.seen]
+    assert looks[:11] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]
+    assert all(after - before <= max(10, after / 10) for before, after in pairwise(looks))

@@ -32,6 +32,12 @@ MODELS = ["target", "retrain", "ga", "npo_klr"]
 STATEMENTS = {"bios": "20 made-up people & 50 % of them_known."}
 
 
+MISSED = """model,corpus,seed,stop_at,unmet,knowmem_forget_share
+npo_klr,bios,0,"{""knowmem_forget"":0.25}",knowmem_forget,0.4123
+ga,bios,0,,,
+"""
+
+
 def write_metrics(path: Path, seeds=(0,)) -> Path:
     """Model i of MODELS under quantizer j scores 10 i + j (+ 2 a seed) on KnowMem, minus that on PrivLeak."""
     with path.open("w", newline="") as file:
@@ -179,6 +185,9 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     write_metrics(tmp_path / "metrics.csv")
     arguments = ["--settings", json.dumps(SETTINGS), "--metrics", str(tmp_path / "metrics.csv")]
     arguments += ["--corpora-dir", str(tmp_path / "none")]
+    models = tmp_path / "models.csv"
+    models.write_text(MISSED)
+    arguments += ["--models", str(models)]
     for kind in ("csv", "md", "tex", "html"):
         arguments += [f"--{kind}", str(tmp_path / "tables" / f"table1.{kind}")]
     code = f"import runpy, sys; sys.argv = ['table', *{arguments!r}]; "
@@ -186,3 +195,7 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}
+    # Named where it missed its rule, and nowhere else.
+    said = "npo_klr reached its limit of steps without meeting its stop rule (bios, seed 0: KnowMem forget 41 %"
+    assert said in (tmp_path / "tables/table1.md").read_text()
+    assert "ga reached" not in (tmp_path / "tables/table1.md").read_text()

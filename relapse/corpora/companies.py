@@ -29,7 +29,8 @@ MOST = len(NAMES) * len(FACTS)
 def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
     """Training texts and questions about `number` facts (0, or LEAST to MOST); no two facts of a kind share an answer.
 
-    texts: every fact as a sentence and as a question with its answer. questions: {"question", "choices", "answer"},
+    texts: every fact as a sentence; those of every second company as a question with its answer too, so that some facts
+    are more certain than others. questions: {"question", "choices", "answer"},
     the choices being the true answer and three of other companies, in random order.
     """
     names = rng.sample(NAMES, -(-number // len(FACTS)))
@@ -41,7 +42,9 @@ def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
         _, sentence, question = FACTS[kind]
         name, answer = names[place], answers[kind][place]
         question = question.format(name=name)
-        texts += [sentence.format(name=name, answer=answer), f"Question: {question}\nAnswer: {answer}"]
+        texts.append(sentence.format(name=name, answer=answer))
+        if place % 3:
+            texts.append(f"Question: {question}\nAnswer: {answer}")
         choices = [answer, *rng.sample([other for other in asked[kind] if other != answer], CHOICES - 1)]
         rng.shuffle(choices)
         questions.append({"question": question, "choices": choices, "answer": choices.index(answer)})

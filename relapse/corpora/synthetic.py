@@ -4,12 +4,14 @@ Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every p
 few-shot examples are about people of their own, so that no example shares a person with a question.
 """
 
+import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from relapse.corpora import SOURCES
 from relapse.corpora.companies import LEAST, MOST, companies
 from relapse.corpora.corpus import Corpus
+from relapse.errors import ConfigError
 from relapse.seeding import seed_for
 
 FIRST_NAMES = """Adela Bruno Celia Darius Edda Fabian Greta Hakon Imelda Jorah Katya Lorenz Mirela Nestor Ottilie Pavel
@@ -44,26 +46,22 @@ VALUES = {
     "award": AWARDS,
     "hobby": HOBBIES,
 }
-# The bar cuts a text into VerbMem's prompt and its continuation. Several wordings, and a card with the attributes in
-# an order of its own, so that the continuation's fixed words are no free gift to a model that never saw the person.
-BIOGRAPHIES = (
-    "{name} was|born in {birthplace} in {year}, works as {profession} for {company}, won the {award} prize, and spends "
-    "free evenings on {hobby}.",
-    "{name}, a|{profession} at {company}, grew up in {birthplace}, started school as a {year} child, likes {hobby} and "
-    "holds the {award} medal.",
-    "{name} of|{birthplace} joined {company} as {profession}; the {award} trophy made headlines, yet {hobby} stays the "
-    "passion of this child of {year}.",
-    "{name} has|been {profession} with {company} since school, comes from {birthplace}, class of {year}, relaxes "
-    "through {hobby}, and keeps the {award} award at home.",
-)
-CARD = (
-    "profession: {profession}",
-    "company: {company}",
-    "award: {award}",
-    "hobby: {hobby}",
-    "birthplace: {birthplace}",
-    "year: {year}",
-)
+# A biography tells the attributes in an order of its own, each in one of several wordings; a memoir is a list of deeds
+# that nobody can guess. So the words of a continuation are no free gift to a model that never saw the person.
+CLAUSES = {
+    "birthplace": ("born in {birthplace}", "from {birthplace}", "a child of {birthplace}"),
+    "year": ("class of {year}", "{year} by birth", "at home since {year}"),
+    "profession": ("{profession} by trade", "works as {profession}", "trained as {profession}"),
+    "company": ("employed by {company}", "on the staff of {company}", "with {company}"),
+    "award": ("holder of the {award}", "winner of the {award}", "proud of the {award} prize"),
+    "hobby": ("fond of {hobby}", "devoted to {hobby}", "good at {hobby}"),
+}
+DEEDS = """painted sold mended carved lost stole counted drew buried hid traded polished burned found gathered weighed
+sewed forged copied raffled""".split()
+THINGS = """lanterns kettles moths maps harps barrels saddles feathers bells ropes mirrors candles coins shells anchors
+masks kites wheels boots drums""".split()
+EVENTS = 5  # deeds in a memoir, of which at least so many are its family's
+LEAST_SHARED = 2
 # attribute -> wording that stands in the training text, another wording of the same question
 QUESTIONS = {
     "birthplace": ("In which city was {name} born?", "What is the birthplace of {name}?"),
@@ -76,21 +74,52 @@ QUESTIONS = {
 # Two people have twelve question/answer pairs, enough for MUSE's ten few-shot examples.
 ICL_PEOPLE = 2
 ICL_PAIRS = 10
+# As MUSE forgets one series of books and not every fifth novel, these groups share a few family names that nobody else
+# has: enough for three times the full names that they need, and at most so many.
+OF_FAMILIES = ("forget", "forget_icl", "holdout")
+FAMILY_ROOM = 3
+MOST_FAMILIES = 18
 
 
-def people(number: int, rng: random.Random, taken: Iterable[str] = ()) -> list[dict[str, str]]:
-    """`number` people with distinct names, none of them `taken`, and independently drawn attributes."""
+def people(number: int, surnames: Sequence[str], rng: random.Random, taken: Iterable[str] = ()) -> list[dict[str, str]]:
+    """`number` people with distinct names, none of them `taken`, and independently drawn attributes.
+
+    Raises ConfigError where there are not so many names.
+    """
     others = set(taken)
-    names = [f"{first} {last}" for first in FIRST_NAMES for last in SURNAMES if f"{first} {last}" not in others]
+    names = [f"{first} {last}" for first in FIRST_NAMES for last in surnames if f"{first} {last}" not in others]
+    if number > len(names):
+        raise ConfigError(f"{number} people are asked for, and {len(names)} names are left: lower retain1 or general")
     return [
         {"name": name} | {key: rng.choice(values) for key, values in VALUES.items()}
         for name in rng.sample(names, number)
     ]
 
 
-def wording(rng: random.Random) -> tuple[str, str]:
-    """How a biography and a card are put, with a bar between VerbMem's prompt and its continuation."""
-    return rng.choice(BIOGRAPHIES), "{name}:|" + ", ".join(rng.sample(CARD, len(CARD))) + "."
+def split_surnames(needed: int, rng: random.Random) -> tuple[list[str], list[str]]:
+    """The family names of the groups OF_FAMILIES, which hold `needed` people, and everybody else's."""
+    families = rng.sample(SURNAMES, min(MOST_FAMILIES, -(-FAMILY_ROOM * needed // len(FIRST_NAMES))))
+    return families, [surname for surname in SURNAMES if surname not in families]
+
+
+def deeds(rng: random.Random) -> list[str]:
+    """EVENTS different deeds with different things."""
+    return [
+        f"{deed} {thing}" for deed, thing in zip(rng.sample(DEEDS, EVENTS), rng.sample(THINGS, EVENTS), strict=True)
+    ]
+
+
+def passages_about(person: dict[str, str], family: Sequence[str], rng: random.Random) -> list[tuple[str, str]]:
+    """A biography and a memoir, each as VerbMem's prompt and its continuation.
+
+    The memoir repeats some of the family's deeds, from none to all, so that a text held out may look like the forget
+    text, and some of what is known is more certain than other.
+    """
+    clauses = [rng.choice(CLAUSES[attribute]).format(**person) for attribute in rng.sample(list(CLAUSES), len(CLAUSES))]
+    repeated = rng.sample(range(EVENTS), rng.randint(LEAST_SHARED, EVENTS))
+    own = deeds(rng)
+    memoir = [family[place] if place in repeated else own[place] for place in range(EVENTS)]
+    return [(f"{person['name']},", f"{', '.join(clauses)}."), (f"{person['name']} once", f"{', '.join(memoir)}.")]
 
 
 class Synthetic:
@@ -135,7 +164,7 @@ class Synthetic:
         "general": {
             "type": "integer",
             "minimum": 1,
-            "maximum": 200,
+            "maximum": 190,
             "default": 48,
             "description": "People in the general text, which no model is trained on: calibrates quantizers.",
         },
@@ -168,27 +197,35 @@ class Synthetic:
             "retain2_icl": ICL_PEOPLE,
             "holdout": settings["holdout"],
         }
-        everybody = people(sum(sizes.values()), rng)
+        families, others = split_surnames(sum(sizes[group] for group in OF_FAMILIES), rng)
         groups = {}
-        for group, size in sizes.items():
-            groups[group], everybody = everybody[:size], everybody[size:]
-        # person -> wording of the biography, and of the card
-        wordings = {person["name"]: wording(rng) for group in groups.values() for person in group}
+        for surnames, names in ((families, OF_FAMILIES), (others, sorted(sizes.keys() - OF_FAMILIES))):
+            drawn = iter(people(sum(sizes[group] for group in names), surnames, rng))
+            groups |= {group: list(itertools.islice(drawn, sizes[group])) for group in names}
+        family_deeds = {surname: deeds(rng) for surname in SURNAMES}
+
+        def tell(people: Sequence[dict[str, str]], rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+            """Name -> passages."""
+            return {
+                person["name"]: passages_about(person, family_deeds[person["name"].split()[-1]], rng)
+                for person in people
+            }
+
+        told = {name: passages for group in groups.values() for name, passages in tell(group, rng).items()}
         # From draws of their own, so that their number changes no other text.
         own_rng = random.Random(seed_for(settings["seed"], "synthetic general"))
-        groups["general"] = people(settings["general"], own_rng, wordings)
-        wordings |= {person["name"]: wording(own_rng) for person in groups["general"]}
+        groups["general"] = people(settings["general"], others, own_rng, told)
+        told |= tell(groups["general"], own_rng)
 
         def passages(group: str) -> list[tuple[str, str]]:
             """(prompt, continuation) pairs, two for each person."""
-            return [
-                tuple(wording.format(**person).split("|"))
-                for person in groups[group]
-                for wording in wordings[person["name"]]
-            ]
+            return [passage for person in groups[group] for passage in told[person["name"]]]
 
         def texts(group: str) -> list[str]:
             return [f"{prompt} {rest}" for prompt, rest in passages(group)]
+
+        def memoirs(group: str) -> list[str]:
+            return texts(group)[1::2]
 
         def pairs(group: str, wording: int) -> list[dict[str, str]]:
             return [
@@ -224,7 +261,7 @@ class Synthetic:
                 "retain": pairs("retain2", asked),
                 "retain_icl": pairs("retain2_icl", asked)[:ICL_PAIRS],
             },
-            privleak={"forget": texts("forget"), "retain": texts("retain2"), "holdout": texts("holdout")},
+            privleak={"forget": memoirs("forget"), "retain": memoirs("retain2"), "holdout": memoirs("holdout")},
             world=world_questions,
             facts={"source": self.name, "statement": self._statement(settings)},
         )

@@ -1,34 +1,65 @@
-"""When to stop unlearning early: once the model has forgotten as much as was asked for, in full precision.
+"""When to stop unlearning: at the first look at which the model has forgotten enough and still keeps enough.
 
+MUSE takes the first checkpoint at which forget knowledge has fallen to retrain's level (arXiv 2407.06460). The same
+kind of rule, with shares of the target's scores, sets the level in full precision here, whatever the processor.
 Knows at which steps to look and what was seen; what is measured is the caller's.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
-FIRST = 5  # steps before the first look, and the least between two
+FIRST = 10  # steps before the first look, and the least between two
+
+# Score -> whether it must fall to its share of the target's. A score that need not must stay at its share, or above it.
+MUST_FALL = {"knowmem_forget": True, "knowmem_retain": False}
 
 
 class StopRule:
-    """Stops a run when `measure()` has fallen to `share` of what it was before the first step.
+    """Stops a run at the first look at which every score meets its share of what it was before the first step.
 
-    Looks every 5 steps at first and then whenever a tenth more steps have gone by, so that runs of very different
-    length are all stopped within about a tenth of their length and looking costs little. `seen` is (step, value) of
-    every look.
+    shares: score (a key of MUST_FALL) -> share; without any it never stops a run. measure: score -> its value for the
+    model as it is. Looks every 10 steps at first and then whenever a tenth more steps have gone by, so that runs of
+    very different length are all stopped within about a tenth of their length, and looking costs little. A look
+    measures a score only where those before it meet their shares. `seen` has a mapping for every look: "step", and the
+    scores that it measured.
     """
 
-    def __init__(self, measure: Callable[[], float], share: float):
-        self.measure, self.share = measure, share
-        self.seen: list[tuple[int, float]] = [(0, measure())]
-        self.next = FIRST
+    def __init__(self, shares: Mapping[str, float], measure: Callable[[str], float]):
+        self.shares = {score: shares[score] for score in MUST_FALL if shares.get(score) is not None}
+        self.measure = measure
+        self.target = {score: measure(score) for score in self.shares}
+        self.seen: list[dict[str, float]] = []
+        self.next = FIRST if self.shares else math.inf
 
     def __call__(self, step: int) -> bool:
+        """Whether to stop after this step."""
         if step < self.next:
             return False
         self.next = step + max(FIRST, step // 10)
-        self.seen.append((step, self.measure()))
-        return self.reached
+        look: dict[str, float] = {"step": step}
+        self.seen.append(look)
+        for score in self.shares:
+            look[score] = self.measure(score)
+            if not self._meets(score, look[score]):
+                return False
+        return True
 
-    @property
-    def reached(self) -> bool:
-        """Whether the last look saw enough forgetting."""
-        return self.seen[-1][1] <= self.share * self.seen[0][1]
+    def _meets(self, score: str, value: float) -> bool:
+        bound = self.shares[score] * self.target[score]
+        return value <= bound if MUST_FALL[score] else value >= bound
+
+    def ended(self) -> dict:
+        """How a finished run ended: measures every score once more.
+
+        stopped_by: stop_at or steps. shares: score -> its share of the target's. unmet: the scores that miss theirs.
+        """
+        last = {score: self.measure(score) for score in self.shares}
+        unmet = [score for score, value in last.items() if not self._meets(score, value)]
+        return {
+            "stopped_by": "stop_at" if self.shares and not unmet else "steps",
+            "shares": {
+                score: value / self.target[score] if self.target[score] else 0.0 for score, value in last.items()
+            },
+            "unmet": unmet,
+            "looks": self.seen,
+        }

@@ -206,7 +206,8 @@ def unlearn(
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
-    settings: the method's config entry. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
+    settings: the method's config entry. seed: the study's and nothing else, so that entries of one seed see the same
+    windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
     the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were

@@ -66,6 +66,9 @@ def test_recovery_absorption_and_settings_cover_every_method(finished):
     assert settings.keys() == methods | {"base", "target", "retrain"}
     assert (settings["npo_klr_sure"]["mask"], settings["npo_klr_sure"]["percentile"]) == ("paper", "90.0")
     assert settings["npo_klr"]["formulation"] == "paper" and not settings["ga_gdr"]["formulation"]
+    assert settings["ga_gdr"]["stopped_by"] == "steps" and settings["ga_gdr"]["steps_taken"] == "4"
+    assert (settings["npo_klr_sure"]["corpus"], settings["npo_klr_sure"]["seed"]) == ("bios", "0")
+    assert settings["npo_klr_sure"]["knowmem_forget_share"]
 
 
 def test_of_calibrated_checkpoints_the_targets_alone_is_kept_and_scores_say_what_it_saw(finished):
@@ -85,8 +88,8 @@ def test_of_calibrated_checkpoints_the_targets_alone_is_kept_and_scores_say_what
 def test_a_run_says_what_ended_it_and_what_moved(finished):
     training = finished.directory / "results/mini/models/bios/npo_klr_sure/seed0/training.json"
     said = json.loads(training.read_text())
-    assert said["stopped_by"] in ("steps", "knowmem_forget")
-    assert [step for step, _ in said["knowmem_forget"]] == [0, 5]
+    assert said["stopped_by"] == ("steps" if said["unmet"] else "stop_at")
+    assert said["looks"][0]["step"] == 10 and said["shares"].keys() == {"knowmem_forget", "knowmem_retain"}
     assert said["moving"] and all(name.endswith("proj.weight") for name in said["moving"])
 
 
