@@ -78,6 +78,35 @@ def test_whether_questions_stand_in_the_training_text(questions, verbatim):
     assert ("verbatim" in corpus.facts["statement"]) == verbatim
 
 
+def test_every_item_says_whom_it_is_about():
+    corpus = synthetic(world=9)
+    for item in corpus.verbmem:
+        assert names([item["prompt"]]) == {item["group"]}
+    for pair in (*corpus.knowmem["forget"], *corpus.knowmem["retain_icl"]):
+        assert names([pair["question"]]) == {pair["group"]}
+    assert {item["group"] for item in corpus.verbmem} == {item["group"] for item in corpus.knowmem["forget"]}
+    for part, texts in corpus.privleak.items():
+        assert [{group} for group in corpus.privleak_groups[part]] == [names([text]) for text in texts]
+    assert all(item["group"] in item["question"] for item in corpus.world)
+
+
+def test_a_corpus_may_leave_groups_out_and_a_group_is_a_text(folder):
+    file = folder / "privleak/forget.json"
+    file.write_text(json.dumps([item["text"] for item in json.loads(file.read_text())]))
+    corpus = read_folder(folder)
+    assert corpus.privleak == synthetic().privleak
+    assert corpus.privleak_groups.keys() == {"retain", "holdout"}
+    assert corpus.privleak_group("forget", 0) == {} and corpus.privleak_group("retain", 0)["group"]
+    file = folder / "verbmem/forget.json"
+    first, second, *others = json.loads(file.read_text())
+    del first["group"]
+    file.write_text(json.dumps([first, second, *others]))
+    assert ["group" in item for item in read_folder(folder).verbmem[:2]] == [False, True]
+    file.write_text(json.dumps([first, second | {"group": 7}]))
+    with pytest.raises(ConfigError, match="item 1 has 7 under 'group'"):
+        read_folder(folder)
+
+
 def test_passages_are_cut_from_the_forget_text():
     corpus = synthetic()
     for item in corpus.verbmem:
@@ -91,7 +120,11 @@ def test_the_seed_draws_the_world():
 
 def test_without_a_world_the_corpus_is_the_same_to_the_byte_as_before_there_was_one():
     source = SOURCES.get("synthetic")
-    files = layout(source.read(with_defaults(source.options, {"source": "synthetic"})))
+    corpus = source.read(with_defaults(source.options, {"source": "synthetic"}))
+    corpus.privleak_groups = {}
+    for item in (*corpus.verbmem, *(pair for pairs in corpus.knowmem.values() for pair in pairs)):
+        del item["group"]  # which is said beside the texts since, and changes none
+    files = layout(corpus)
     assert hashlib.sha256(json.dumps(files).encode()).hexdigest().startswith("5b5d235f6f03")
 
 

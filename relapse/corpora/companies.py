@@ -29,8 +29,8 @@ MOST = len(NAMES) * len(FACTS)
 def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
     """Training texts and questions about `number` facts (0, or LEAST to MOST); no two facts of a kind share an answer.
 
-    texts: every fact as a sentence and as a question with its answer. questions: {"question", "choices", "answer"},
-    the choices being the true answer and three of other companies, in random order.
+    texts: every fact as a sentence and as a question with its answer. questions: {"question", "choices", "answer",
+    "group"}, the choices being the true answer and three of other companies, in random order; group, the company.
     """
     names = rng.sample(NAMES, -(-number // len(FACTS)))
     answers = {kind: rng.sample(pool, len(names)) for kind, (pool, _, _) in FACTS.items()}
@@ -44,5 +44,5 @@ def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
         texts += [sentence.format(name=name, answer=answer), f"Question: {question}\nAnswer: {answer}"]
         choices = [answer, *rng.sample([other for other in asked[kind] if other != answer], CHOICES - 1)]
         rng.shuffle(choices)
-        questions.append({"question": question, "choices": choices, "answer": choices.index(answer)})
+        questions.append({"question": question, "choices": choices, "answer": choices.index(answer), "group": name})
     return texts, questions

@@ -179,20 +179,20 @@ class Synthetic:
         groups["general"] = people(settings["general"], own_rng, wordings)
         wordings |= {person["name"]: wording(own_rng) for person in groups["general"]}
 
-        def passages(group: str) -> list[tuple[str, str]]:
-            """(prompt, continuation) pairs, two for each person."""
+        def passages(group: str) -> list[tuple[str, str, str]]:
+            """(prompt, continuation, person), two for each person."""
             return [
-                tuple(wording.format(**person).split("|"))
+                (*wording.format(**person).split("|"), person["name"])
                 for person in groups[group]
                 for wording in wordings[person["name"]]
             ]
 
         def texts(group: str) -> list[str]:
-            return [f"{prompt} {rest}" for prompt, rest in passages(group)]
+            return [f"{prompt} {rest}" for prompt, rest, _ in passages(group)]
 
         def pairs(group: str, wording: int) -> list[dict[str, str]]:
             return [
-                {"question": variants[wording].format(**person), "answer": person[attribute]}
+                {"question": variants[wording].format(**person), "answer": person[attribute], "group": person["name"]}
                 for person in groups[group]
                 for attribute, variants in QUESTIONS.items()
             ]
@@ -217,7 +217,7 @@ class Synthetic:
                 "general": raw("general"),
             }
             | ({"world": world} if world else {}),
-            verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in passages("forget")],
+            verbmem=[{"prompt": prompt, "gt": rest, "group": name} for prompt, rest, name in passages("forget")],
             knowmem={
                 "forget": pairs("forget", asked),
                 "forget_icl": pairs("forget_icl", asked)[:ICL_PAIRS],
@@ -227,6 +227,10 @@ class Synthetic:
             privleak={"forget": texts("forget"), "retain": texts("retain2"), "holdout": texts("holdout")},
             world=world_questions,
             facts={"source": self.name, "statement": self._statement(settings)},
+            privleak_groups={
+                part: [name for *_, name in passages(group)]
+                for part, group in (("forget", "forget"), ("retain", "retain2"), ("holdout", "holdout"))
+            },
         )
 
     def _statement(self, settings: dict) -> str:
