@@ -196,7 +196,7 @@ rule models_table:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=quoted({key: STUDY[key] for key in ("models", "methods")}),
+        settings=quoted({"models": STUDY["models"], "methods": MADE_HOW}),
         source=source("scripts/models_table.py"),
     message:
         "What every model was made with: {output}"
@@ -248,10 +248,11 @@ rule recovery:
         runtime=10,
     params:
         settings=SUMMARY,
+        predictions=branch("predictions"),
         folder=subpath(output.csv, parent=True),
         source=source("scripts/recovery.py"),
     message:
         "What comes back under every quantizer: {output.csv}"
     shell:
-        "python -m scripts.recovery --settings {params.settings} --metrics-dir {params.folder}/metrics"
-        " --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"
+        "python -m scripts.recovery --settings {params.settings} --predictions {params.predictions}"
+        " --metrics-dir {params.folder}/metrics --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"
