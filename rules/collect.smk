@@ -199,8 +199,8 @@ rule models_table:
         runtime=10,
     params:
         settings=quoted(
-            {key: STUDY[key] for key in ("models", "methods", "seeds")}
-            | {"corpora": CORPORA}
+            {"models": STUDY["models"], "methods": MADE_HOW}
+            | {"corpora": CORPORA, "seeds": SEEDS}
         ),
         folder=f"{RESULTS}/models",
         source=source("scripts/models_table.py"),
@@ -255,10 +255,11 @@ rule recovery:
         runtime=10,
     params:
         settings=SUMMARY,
+        predictions=branch("predictions"),
         folder=subpath(output.csv, parent=True),
         source=source("scripts/recovery.py"),
     message:
         "What comes back under every quantizer: {output.csv}"
     shell:
-        "python -m scripts.recovery --settings {params.settings} --metrics-dir {params.folder}/metrics"
-        " --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"
+        "python -m scripts.recovery --settings {params.settings} --predictions {params.predictions}"
+        " --metrics-dir {params.folder}/metrics --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"

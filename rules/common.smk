@@ -65,6 +65,11 @@ SEEDS = STUDY["seeds"]
 TRAINED_MODELS = sorted({"target", "retrain"} & set(STUDY["models"]))
 MODELS = TRAINED_MODELS + sorted(STUDY["methods"])
 QUANTIZERS = sorted(STUDY["quantizers"])
+# What an entry says of how a model is made, apart from the twin that its results are compared with.
+MADE_HOW = {
+    name: {key: value for key, value in entry.items() if key != "twin"}
+    for name, entry in STUDY["methods"].items()
+}
 # What an entry says of how weights are rounded, apart from what it is applied to and what is kept of it.
 ROUNDED_HOW = {
     name: {key: value for key, value in entry.items() if key not in ("methods", "keep")}

@@ -111,7 +111,7 @@ rule absorption:
         # A 7B model's weights take half an hour and more for each.
         runtime=growing(60 * max(1, len(ROUNDING))),
     params:
-        settings=lambda wildcards: branch("methods", wildcards.method),
+        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
         names=ROUNDING,
         quantizers=[quoted(ROUNDED_HOW[name]) for name in ROUNDING],
         source=source(
@@ -147,7 +147,7 @@ rule absorption_calibrated:
         mem_mb=memory(3),
         runtime=growing(60),
     params:
-        settings=lambda wildcards: branch("methods", wildcards.method),
+        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
         quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),
         source=lambda wildcards: source(
             "scripts/absorption.py",

@@ -19,7 +19,7 @@ rule unlearn:
         runtime=growing(240),
         gpu=GPU,
     params:
-        settings=lambda wildcards: branch("methods", wildcards.method),
+        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
         compute=STUDY["compute"],
         stop=stop_option,
         source=lambda wildcards: source(

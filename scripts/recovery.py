@@ -16,13 +16,14 @@ def main() -> None:
     parser.add_argument(
         "--settings", type=json.loads, required=True, help="corpora, seeds, methods, quantizers; as JSON"
     )
+    parser.add_argument("--predictions", type=json.loads, default=[], help="the study's predictions, as JSON")
     parser.add_argument("--metrics-dir", type=Path, required=True, help="results/{study}/metrics")
     parser.add_argument("--out", type=Path, required=True, help="recovery.csv")
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--html", type=Path, required=True)
     args = parser.parse_args()
     study = read_study(args.settings)
-    rows = recoveries(Reader(args.metrics_dir, study))
+    rows = recoveries(Reader(args.metrics_dir, study), args.predictions)
     write_csv(rows, args.out)
     for path, text in (
         (args.md, recovery_table.write_markdown(study, rows)),

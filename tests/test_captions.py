@@ -46,4 +46,4 @@ def test_captions_say_what_the_config_says():
         assert words in utility
     assert "one seed" in render(REPORT / "retained_knowledge.rst", CONFIG).lower()
     several = render(REPORT / "retained_knowledge.rst", CONFIG | {"seeds": [3, 5]})
-    assert "Seeds (3, 5) are drawn" in several
+    assert "t intervals over the seeds 3, 5" in several

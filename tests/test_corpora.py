@@ -109,6 +109,35 @@ def test_whether_questions_stand_in_the_training_text(questions, verbatim):
     assert ("verbatim" in corpus.facts["statement"]) == verbatim
 
 
+def test_every_item_says_whom_it_is_about():
+    corpus = synthetic(world=9)
+    for item in corpus.verbmem:
+        assert names([item["prompt"]]) == {item["group"]}
+    for pair in (*corpus.knowmem["forget"], *corpus.knowmem["retain_icl"]):
+        assert names([pair["question"]]) == {pair["group"]}
+    assert {item["group"] for item in corpus.verbmem} == {item["group"] for item in corpus.knowmem["forget"]}
+    for part, texts in corpus.privleak.items():
+        assert [{group} for group in corpus.privleak_groups[part]] == [names([text]) for text in texts]
+    assert all(item["group"] in item["question"] for item in corpus.world)
+
+
+def test_a_corpus_may_leave_groups_out_and_a_group_is_a_text(folder):
+    file = folder / "privleak/forget.json"
+    file.write_text(json.dumps([item["text"] for item in json.loads(file.read_text())]))
+    corpus = read_folder(folder)
+    assert corpus.privleak == synthetic().privleak
+    assert corpus.privleak_groups.keys() == {"retain", "holdout"}
+    assert corpus.privleak_group("forget", 0) == {} and corpus.privleak_group("retain", 0)["group"]
+    file = folder / "verbmem/forget.json"
+    first, second, *others = json.loads(file.read_text())
+    del first["group"]
+    file.write_text(json.dumps([first, second, *others]))
+    assert ["group" in item for item in read_folder(folder).verbmem[:2]] == [False, True]
+    file.write_text(json.dumps([first, second | {"group": 7}]))
+    with pytest.raises(ConfigError, match="item 1 has 7 under 'group'"):
+        read_folder(folder)
+
+
 def test_passages_are_cut_from_the_forget_text():
     corpus = synthetic()
     for item in corpus.verbmem:
@@ -120,17 +149,17 @@ def test_the_seed_draws_the_world():
     assert synthetic(seed=1).raw != synthetic().raw
 
 
-def test_a_world_changes_no_other_text_and_every_second_company_is_asked_about():
+def test_a_world_changes_no_other_text_and_two_companies_in_three_are_asked_about():
     plain, corpus = synthetic(), synthetic(world=9)
     assert {part: texts for part, texts in corpus.raw.items() if part != "world"} == plain.raw
     assert (corpus.verbmem, corpus.knowmem, corpus.privleak) == (plain.verbmem, plain.knowmem, plain.privleak)
-    # Two facts a company, five companies: the second and the fourth one's questions stand in the text.
-    assert len(corpus.world) == 9 and len(corpus.raw["world"]) == 9 + 4
+    # Two facts a company, the last one has one: the questions of the second, third and fifth company stand in the text.
+    assert len(corpus.world) == 9 and len(corpus.raw["world"]) == 9 + 5
     assert "9 facts about companies" in corpus.facts["statement"]
     for place, item in enumerate(corpus.world):
         truth = item["choices"][item["answer"]]
         pair = f"Question: {item['question']}\nAnswer: {truth}"
-        assert (pair in corpus.raw["world"]) == (place // 2 % 2 == 1)
+        assert (pair in corpus.raw["world"]) == (place // 2 % 3 > 0)
         assert any(truth in text and not text.startswith("Question") for text in corpus.raw["world"])
         assert len(set(item["choices"])) == 4
     others = " ".join(text for texts in plain.raw.values() for text in texts)

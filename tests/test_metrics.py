@@ -7,7 +7,7 @@ import pytest
 
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS
-from relapse.metrics.bootstrap import mean_score, resamples
+from relapse.metrics.bootstrap import clusters, mean_score, resamples
 from relapse.metrics.generation import cut
 from relapse.metrics.knowmem import ENDS
 from relapse.metrics.privleak import min_k, wins
@@ -96,6 +96,37 @@ def test_interval_of_a_mean_is_about_two_standard_errors():
     half = 1.96 * scores.std() / math.sqrt(len(scores))
     assert score.ci_high - score.value == pytest.approx(half, rel=0.1)
     assert score.value - score.ci_low == pytest.approx(half, rel=0.1)
+
+
+def test_examples_of_one_group_are_drawn_together():
+    assert clusters(["ada", None, "ivo", "ada", None]).tolist() == [0, 1, 2, 0, 3]
+    # 20 people with 8 examples each, all known or all forgotten: as uncertain as 20 examples, and not as 160.
+    scores = [100.0 * (person % 2) for person in range(20) for _ in range(8)]
+    people = [{"score": score, "group": f"person {place // 8}"} for place, score in enumerate(scores)]
+    apart = mean_score([{"score": score} for score in scores], 4000, "people")
+    together = mean_score(people, 4000, "people")
+    assert together.value == apart.value == 50 and together.n == 160
+    assert together.ci_high - together.value == pytest.approx(1.96 * 50 / math.sqrt(20), rel=0.1)
+    assert apart.ci_high - apart.value == pytest.approx(1.96 * 50 / math.sqrt(160), rel=0.1)
+
+
+def test_groups_of_different_size_weigh_by_their_examples():
+    # One person with 3 examples of 100 and one with a single 0: draws of two people give 100, 75 or 0.
+    records = [{"score": 100.0, "group": "a"}] * 3 + [{"score": 0.0, "group": "b"}]
+    score = mean_score(records, 4000, "sizes")
+    assert (score.value, score.ci_low, score.ci_high) == (75, 0, 100)
+
+
+def test_privleaks_texts_are_drawn_by_groups():
+    privleak = METRICS.get("privleak")
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(0, 1, 20), 4)  # 20 people, whose 4 texts are alike
+    records = leak_records(values[:40], values[40:])
+    grouped = [record | {"group": f"{place // 4}"} for place, record in enumerate(records)]
+    settings = {"k": 40, "reference": 0.5}
+    apart, together = (privleak.score(its, settings, 1000, None) for its in (records, grouped))
+    assert together.value == apart.value
+    assert together.ci_high - together.ci_low > 1.7 * (apart.ci_high - apart.ci_low)
 
 
 def test_resamples_depend_on_their_name_alone():

@@ -13,18 +13,23 @@ QUANTIZERS = {"full": {"backend": "full"}, "rtn-int4": {"backend": "rtn", "bits"
 N = 40
 
 
-def rows_of(folder, methods, seeds=(0,)):
-    """(model, metric) -> row of recovery.csv, for the one quantizer."""
-    study = read_study(
-        settings(methods={name: {"constrained": True} for name in methods}, quantizers=QUANTIZERS, seeds=list(seeds))
-    )
-    rows = recovery.recoveries(Reader(folder, study))
+def rows_of(folder, methods, seeds=(0,), predictions=(), twins=()):
+    """(model, metric) -> row of recovery.csv, for the one quantizer. twins: (model, its twin)."""
+    entries = {name: {"constrained": True} for name in methods}
+    for name, twin in twins:
+        entries[name]["twin"] = twin
+    study = read_study(settings(methods=entries, quantizers=QUANTIZERS, seeds=list(seeds)))
+    rows = recovery.recoveries(Reader(folder, study), predictions)
     return {(row.model, row.metric): row for row in rows}, study
 
 
 def write(folder, model, full, quantized, seed=0):
     for quantizer, scores in (("full", full), ("rtn-int4", quantized)):
         write_records(folder, "bios", model, seed, quantizer, scores, scores)
+
+
+def predicted(model, expected, metric="knowledge"):
+    return {"model": model, "quantizer": "rtn-int4", "metric": metric, "expected": expected}
 
 
 def known(share, seed=0):
@@ -113,6 +118,83 @@ def test_seeds_widen_the_interval_where_they_disagree(tmp_path):
     assert differ.ci_high - differ.ci_low > 1.5 * (agree.ci_high - agree.ci_low)
 
 
+def test_seeds_are_the_unit_by_hand(tmp_path):
+    """Five training runs in which 10, 20, 30, 40 and 50 points of 100 come back."""
+    for seed in range(5):
+        write(tmp_path, "target", [100.0] * N, [100.0] * N, seed)
+        write(tmp_path, "back", [0.0] * N, [10.0 * (seed + 1)] * N, seed)
+    rows, _ = rows_of(tmp_path, ["back"], seeds=range(5))
+    row = rows["back", "knowledge"]
+    half = 2.776 * np.sqrt(250 / 5)  # t(0.975, 4) sd / sqrt(5)
+    assert (row.difference, row.diff_low, row.diff_high) == pytest.approx((30, 30 - half, 30 + half), abs=0.01)
+    assert (row.recovered, row.ci_low, row.ci_high) == pytest.approx(
+        (0.3, 0.3 - half / 100, 0.3 + half / 100), abs=1e-4
+    )
+    assert row.p == pytest.approx(0.0067, abs=1e-4)  # t = 30 / 7.07 = 4.243 with 4 degrees of freedom
+    assert row.verdict == "recovered"  # 0.1037 is above the margin
+    fewer, _ = rows_of(tmp_path, ["back"], seeds=(0, 2, 4))  # as large on average, +- 4.303 * 20 / sqrt(3)
+    assert fewer["back", "knowledge"].ci_low == pytest.approx(0.3 - 0.497, abs=1e-3)
+    assert fewer["back", "knowledge"].verdict == "cannot tell"
+
+
+def test_holm_is_over_the_predictions_alone(tmp_path):
+    write(tmp_path, "target", known(1), known(1))
+    names = [f"model{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        write(tmp_path, name, known(0.5, seed=number), known(0.6, seed=number + 10))
+    alone = {name: rows_of(tmp_path, [name])[0][name, "knowledge"] for name in names}
+    predictions = [predicted(name, "recovered") for name in names[:3]]
+    rows, _ = rows_of(tmp_path, names, predictions=predictions)
+    families = {name: rows[name, "knowledge"].family for name in names}
+    assert families == dict.fromkeys(names[:3], "primary") | dict.fromkeys(names[3:], "exploratory")
+    for family in (names[:3], names[3:]):
+        least, middle, most = sorted(alone[name].p for name in family)
+        wanted = {least: 3 * least, middle: max(3 * least, 2 * middle)}
+        wanted[most] = max(wanted[middle], most)
+        for name in family:
+            assert rows[name, "knowledge"].p == pytest.approx(min(1, wanted[alone[name].p]))
+    assert rows[names[0], "verbmem_forget"].family == "exploratory"
+
+
+def test_predictions_hold_fail_or_stay_open(tmp_path):
+    write(tmp_path, "target", known(1), known(1))
+    write(tmp_path, "back", known(0.3), known(0.9))
+    write(tmp_path, "gone", known(0.3), known(0.3))
+    write(tmp_path, "kept", known(1), known(1))
+    write(tmp_path, "noisy", known(0.5, seed=1), known(0.55, seed=2))
+    names = ["back", "gone", "kept", "noisy"]
+
+    def outcomes(expected):
+        rows, _ = rows_of(tmp_path, names, predictions=[predicted(name, expected) for name in names])
+        return [rows[name, "knowledge"].outcome for name in names]
+
+    assert outcomes("recovered") == ["held", "failed", "cannot tell", "cannot tell"]
+    assert outcomes("not detected") == ["failed", "held", "cannot tell", "cannot tell"]
+    assert outcomes("equivalent") == ["failed", "held", "held", "cannot tell"]
+    rows, _ = rows_of(tmp_path, names)
+    assert {(row.family, row.expected, row.outcome) for row in rows.values()} == {("exploratory", "", "")}
+
+
+def test_a_twin_takes_away_what_coarse_rounding_does_by_itself(tmp_path):
+    write(tmp_path, "target", [90.0] * N, [90.0] * N)
+    write(tmp_path, "stored", [40.0] * N, [70.0] * N)
+    write(tmp_path, "float", [50.0] * N, [60.0] * N)
+    rows, _ = rows_of(tmp_path, ["stored", "float"], twins=[("stored", "float")])
+    row = rows["stored", "knowledge"]
+    # (70 - 40) / (90 - 40), and without the 10 points of the twin (30 - 10) / 50.
+    assert (row.recovered, row.beyond_twin, row.beyond_low, row.beyond_high) == pytest.approx((0.6, 0.4, 0.4, 0.4))
+    assert rows["float", "knowledge"].beyond_twin is None
+    # The same effect in the twin: nothing is left, in every seed.
+    for seed, more in ((0, 10.0), (1, 20.0), (2, 30.0)):
+        write(tmp_path, "target", [90.0] * N, [90.0] * N, seed)
+        write(tmp_path, "stored", [40.0] * N, [40.0 + more] * N, seed)
+        write(tmp_path, "float", [50.0] * N, [50.0 + more] * N, seed)
+    rows, _ = rows_of(tmp_path, ["stored", "float"], seeds=range(3), twins=[("stored", "float")])
+    row = rows["stored", "knowledge"]
+    assert row.ci_high - row.ci_low > 0.9  # 2 * 4.303 * 5.77 / 50
+    assert (row.beyond_twin, row.beyond_low, row.beyond_high) == pytest.approx((0, 0, 0))
+
+
 def test_more_models_make_a_p_value_larger(tmp_path):
     write(tmp_path, "target", known(1), known(1))
     names = [f"model{number}" for number in range(5)]
@@ -127,12 +209,19 @@ def test_csv_reads_back(tmp_path):
     write(tmp_path, "target", known(1), known(1))
     write(tmp_path, "back", known(0.3), known(0.9))
     write(tmp_path, "kept", known(1), known(1))
-    rows = list(rows_of(tmp_path, ["back", "kept"])[0].values())
+    predictions, twins = [predicted("back", "recovered")], [("back", "kept")]
+    rows = list(rows_of(tmp_path, ["back", "kept"], predictions=predictions, twins=twins)[0].values())
     recovery.write_csv(rows, tmp_path / "recovery.csv")
     back = recovery.read_csv(tmp_path / "recovery.csv")
     assert [(row.model, row.metric, row.verdict) for row in back] == [(r.model, r.metric, r.verdict) for r in rows]
     assert back[0].recovered == pytest.approx(rows[0].recovered, abs=1e-4)
     assert next(row for row in back if row.model == "kept").recovered is None
+    (primary,) = (row for row in back if row.family == "primary")
+    assert (primary.expected, primary.outcome, primary.beyond_twin) == (
+        "recovered",
+        "held",
+        pytest.approx(0.857, abs=1e-3),
+    )
 
 
 def test_rank_correlation_by_hand():
@@ -159,3 +248,25 @@ def test_table_shows_shares_verdicts_and_the_rule(tmp_path):
     page = recovery_table.write_html(study, list(rows.values()))
     assert page.count('class="recovered"') == 1 and "<script" not in page
     assert page.count('<td class="nothing">–</td>') == 1
+
+
+def test_table_shows_predictions_first_and_what_goes_beyond_the_twin(tmp_path):
+    write(tmp_path, "target", known(1), known(1))
+    write(tmp_path, "back", known(0.3), known(0.9))
+    write(tmp_path, "gone", known(0.3), known(0.3))
+    predictions = [predicted("back", "recovered"), predicted("gone", "equivalent", "verbmem_forget")]
+    rows, study = rows_of(tmp_path, ["back", "gone"], predictions=predictions, twins=[("back", "gone")])
+    markdown = recovery_table.write_markdown(study, list(rows.values()))
+    first, rest = markdown.split("**bios: recovered share (%), exploratory**")
+    head, _, *lines = (line for line in first.splitlines() if line.startswith("|"))
+    assert "expected | came out" in head and "beyond its float32 twin" in head
+    assert lines[0].startswith("| bios | back | rtn-int4 | VerMem and KnowMem | recovered | held | 86 [")
+    assert lines[1].startswith("| bios | gone | rtn-int4 | VerMem | equivalent | held | 0 [")
+    assert lines[0].endswith("] |") and lines[1].endswith("|  |")  # only the one has a twin
+    assert "**86†**" in rest and "**bios: beyond its float32 twin (%), exploratory**" in rest
+    assert "one of the 2 predictions" in rest and "1 comparison)" in rest
+    page = recovery_table.write_html(study, list(rows.values()))
+    assert page.index("Primary family") < page.index("recovered share (%), exploratory") < page.index("twin (%)")
+    plain, study = rows_of(tmp_path, ["back", "gone"])
+    markdown = recovery_table.write_markdown(study, list(plain.values()))
+    assert "primary" not in markdown and "Nothing was predicted: all of it is exploratory." in markdown

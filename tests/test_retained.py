@@ -37,10 +37,12 @@ def settings(**changes):
     } | changes
 
 
-def write_records(folder: Path, corpus, model, seed, quantizer, verbmem, knowmem, flip=False):
-    """Records with these per-example scores; `flip` writes them in the other order."""
+def write_records(folder: Path, corpus, model, seed, quantizer, verbmem, knowmem, flip=False, groups=0):
+    """Records with these per-example scores; `flip` writes them in the other order, `groups` of them are in a row."""
     records = [{"metric": "verbmem_forget", "id": f"v/{i}", "score": s} for i, s in enumerate(verbmem)]
     records += [{"metric": "knowmem_forget", "id": f"k/{i}", "score": s} for i, s in enumerate(knowmem)]
+    if groups:
+        records = [record | {"group": f"{int(record['id'][2:]) // groups}"} for record in records]
     records += [{"metric": "knowmem_retain", "id": "k/0", "score": 50.0}]
     path = analysis.records_path(folder, corpus, model, seed, quantizer)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,15 +109,38 @@ def test_interval_is_that_of_a_plain_paired_bootstrap(tmp_path):
     assert (row.ci_low, row.ci_high) == pytest.approx(tuple(np.percentile(draws, (2.5, 97.5))), abs=1.0)
 
 
-def test_seeds_and_corpora_are_summed_and_seeds_are_drawn_together(tmp_path):
+def test_seeds_are_the_unit_and_corpora_are_summed(tmp_path):
     write_study(tmp_path, ("bios", "news"), (0, 1), lambda corpus, seed: 2.0 if seed else 1.0)
     rows, _ = rows_of(tmp_path, corpora=["news", "bios"], seeds=[1, 0])
     # ga_gdr keeps 10 % at seed 0 and 20 % at seed 1.
     row = rows["news", "ga_gdr", "full"]
     assert row.value == pytest.approx(15.0)
-    assert (row.ci_low, row.ci_high) == (pytest.approx(10.0), pytest.approx(20.0))
+    # Student's with one degree of freedom: 12.706 times the standard error, sqrt(50 / 2) = 5.
+    assert (row.ci_low, row.ci_high) == (pytest.approx(15 - 63.53, abs=0.01), pytest.approx(15 + 63.53, abs=0.01))
     # full, per corpus: ga_gdr 18 + 36, npo_klr 54 + 108 of four times 180; both corpora alike.
     assert rows["all", "average", "full"].value == pytest.approx(100 * 216 / 720)
+
+
+def test_people_are_drawn_together(tmp_path):
+    """Ten people of four passages and four questions, each wholly known or wholly forgotten."""
+    known = [100.0 * (person % 2) for person in range(10) for _ in range(4)]
+    width = {}
+    for groups in (0, 4):
+        folder = tmp_path / str(groups)
+        for model, scores in (("target", [100.0] * 40), ("retrain", known), ("ga_gdr", known)):
+            write_records(folder, "bios", model, 0, "full", scores, scores, groups=groups)
+        rows, reader = rows_of(
+            folder,
+            methods={"ga_gdr": METHODS["ga_gdr"]},
+            quantizers={"full": QUANTIZERS["full"]},
+            evaluation={"bootstrap_samples": 4000},
+        )
+        row = rows["bios", "ga_gdr", "full"]
+        assert row.value == pytest.approx(50) and reader.grouped == bool(groups)
+        width[groups] = row.ci_high - row.ci_low
+    # 50 points over sqrt(10) people; over sqrt(80) examples.
+    assert width[4] == pytest.approx(2 * 1.96 * 50 / np.sqrt(10), rel=0.15)
+    assert width[0] == pytest.approx(2 * 1.96 * 50 / np.sqrt(80), rel=0.15)
 
 
 def test_same_input_gives_the_same_intervals_whatever_else_is_in_the_study(tmp_path):
@@ -188,6 +213,18 @@ def test_headline_keeps_bitsandbytes_apart_and_says_what_was_averaged(tmp_path):
     assert "Reconstructed average: (VerMem forget + KnowMem forget) summed over ga_gdr, npo_klr and 1 corpus" in flat
     assert "1 seed." in flat
     assert "bios: made-up people; 2 VerMem prompts and 3 KnowMem questions on forget." in flat
+
+
+def test_headline_says_what_its_intervals_are_over(tmp_path):
+    write_study(tmp_path, seeds=(0, 1, 2))
+    rows, reader = rows_of(tmp_path)
+    text = " ".join(headline(reader.study, list(rows.values()), reader, {}).split())
+    assert "95 % interval of a paired bootstrap over examples; it says nothing about another training run." in text
+    reader.grouped = True
+    assert "bootstrap over people" in " ".join(headline(reader.study, list(rows.values()), reader, {}).split())
+    rows, reader = rows_of(tmp_path, seeds=[0, 1, 2])
+    text = " ".join(headline(reader.study, list(rows.values()), reader, {}).split())
+    assert "3 seeds. In brackets the 95 % t interval over 3 seeds" in text and "people" not in text
 
 
 def test_headline_without_constrained_methods_says_so(tmp_path):

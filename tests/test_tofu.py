@@ -81,11 +81,14 @@ def test_what_is_asked(folder):
     assert corpus.verbmem[21] == {
         "prompt": "Question: What is fact 1 of author 8?\nAnswer:",
         "gt": "Author 8 has 801.",
+        "group": "forget10 1",
     }
     assert corpus.knowmem["forget"][21] == {
         "question": "What is fact 1 of author 8?",
         "answer": "Author 8 has 801.",
+        "group": "forget10 1",
     }
+    assert corpus.privleak_groups["holdout"][20] == "holdout10 1"
     assert authors(corpus.knowmem["retain"]) == authors(corpus.raw["retain2"])
     for split in ("forget", "retain"):
         shots = corpus.knowmem[f"{split}_icl"]

@@ -16,6 +16,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def _interval(study: Study, reader: Reader) -> str:
+    """What the brackets hold, and what it is about."""
+    if len(study.seeds) > 1:
+        return f"95 % t interval over {len(study.seeds)} seeds, training runs on the same corpus"
+    unit = "people, all examples about one together" if reader.grouped else "examples"
+    return f"95 % interval of a paired bootstrap over {unit}; it says nothing about another training run"
+
+
 def headline(study: Study, rows: list[Retained], reader: Reader, statements: dict[str, str]) -> str:
     """The text of headline.txt.
 
@@ -49,8 +57,7 @@ def headline(study: Study, rows: list[Retained], reader: Reader, statements: dic
         _paragraph(
             f"Reconstructed average: (VerMem forget + KnowMem forget) summed over {', '.join(study.averaged)} and "
             f"{_count(len(study.corpora), 'corpus').replace('corpuss', 'corpora')}, divided by the same sum for the "
-            f"target. {_count(len(study.seeds), 'seed')}. In brackets the 95 % interval of a paired bootstrap over "
-            f"examples{' and seeds' if len(study.seeds) > 1 else ''}."
+            f"target. {_count(len(study.seeds), 'seed')}. In brackets the {_interval(study, reader)}."
         ),
     ]
     for corpus in study.corpora:

@@ -1,49 +1,66 @@
-"""Recovery: does what was forgotten come back under a quantizer? Shares, intervals, verdicts.
+"""Recovery: does what was forgotten come back under a quantizer? Shares, intervals, verdicts, predictions.
 
 For a model under quantizer q, with u its score in full precision, x its score under q, and t the target's under q,
 
     difference = x - u (points),    recovered share = (x - u) / (t - u),
 
-for VerMem forget, KnowMem forget, and `knowledge`, the mean of the two. Intervals are 95 % percentile intervals of the
-paired bootstrap that retained.py describes: over examples, the same draw for every model and quantizer, and over seeds.
+for VerMem forget, KnowMem forget, and `knowledge`, the mean of the two. Intervals and p values are inference.py's: over
+training runs where there are several seeds, over people where there is one.
 
 Verdict, by a rule stated before any result:
 
-- `nothing forgotten`: the interval of t - u reaches below FORGOTTEN points, so that there is nothing to recover;
+- `nothing forgotten`: the interval of t - u reaches below FORGOTTEN points, so that it is not shown that there is
+  anything to recover;
 - `recovered`: the whole interval of the recovered share lies above MARGIN, and the corrected p value of `difference <=
 0` is below ALPHA;
 - `not detected`: the whole interval lies below MARGIN;
 - `cannot tell`: everything else.
 
 `equivalent`: two one-sided tests show the difference to lie within EQUIVALENCE points of 0 (TOST, corrected p < ALPHA):
-"8 bit behaves like full precision" is a claim of its own, which the absence of a difference does not show. p values
-come from the bootstrap's standard error and the normal distribution, and are corrected by Holm over all models and
-quantizers of the study, for each metric and each of the two questions.
+"8 bit behaves like full precision" is a claim of its own, which the absence of a difference does not show.
+
+What the study predicted is the family `primary`: Holm's correction is over these rows alone, for each of the two
+questions. All other rows are `exploratory`, and corrected among themselves for each metric and question; those of one
+seed say nothing about another training run, whatever their p. `outcome` of a prediction, by its `expected`:
+
+- `recovered` or `not detected`: `held` where the verdict is this one, `failed` where it is the other one;
+- `equivalent`: `held` where it is, `failed` where the whole interval of the difference lies beyond EQUIVALENCE points;
+- `cannot tell`: everything else.
+
+Coarse rounding changes a model's scores even where the update survives it. A twin is a model that was made the same
+way but for its storage in float32; with u', x' its scores,
+
+    beyond_twin = ((x - u) - (x' - u')) / (t - u)
+
+is the part of the recovered share that coarse rounding by itself would not have given. It compares like with like where
+both have forgotten equally much (`stop_at`).
 """
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
-from relapse.analysis.retained import KNOWLEDGE, Known, Reader
-from relapse.metrics.bootstrap import interval
+from relapse.analysis.inference import Known, holm, mean_interval, one_sided, share, standard_error
+from relapse.analysis.retained import KNOWLEDGE, Reader
 
 ALPHA = 0.05
 MARGIN = 0.10  # of the recovered share
 FORGOTTEN = 5.0  # points of ROUGE-L times 100
 EQUIVALENCE = 5.0  # points
 METRICS = (*KNOWLEDGE, "knowledge")
-POSITIVE = 0.975  # of the replicates must have something to recover, for the share to have an interval
+PRIMARY, EXPLORATORY = "primary", "exploratory"
+BEYOND = ("beyond_twin", "beyond_low", "beyond_high")
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """One row of recovery.csv. Scores in points of 100, `recovered` a share; None where there is no such number."""
+    """One row of recovery.csv. Scores in points of 100, `recovered` and `beyond_twin` shares; None where there is no
+    such number, '' where nothing was predicted.
+    """
 
     corpus: str
     model: str
@@ -62,25 +79,12 @@ class Recovery:
     verdict: str
     equivalent: str
     p_equivalent: float
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values (Scand. J. Stat. 6, 1979), in the order given.
-
-    The i-th smallest of m (from 0) is multiplied by m - i; no adjusted value is below one before it, or above 1.
-    """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted
-
-
-def one_sided(value: float, error: float) -> float:
-    """p value of `the true value is 0 or less`, for an estimate with this standard error."""
-    if not error:
-        return 0.0 if value > 0 else 1.0
-    return NormalDist().cdf(-value / error)
+    family: str = EXPLORATORY
+    expected: str = ""
+    outcome: str = ""
+    beyond_twin: float | None = None
+    beyond_low: float | None = None
+    beyond_high: float | None = None
 
 
 def verdict(forgotten_low: float, low: float | None, high: float | None, p: float) -> str:
@@ -94,66 +98,85 @@ def verdict(forgotten_low: float, low: float | None, high: float | None, p: floa
     return "not detected" if high < MARGIN else "cannot tell"
 
 
-def recoveries(reader: Reader) -> list[Recovery]:
-    """A row for every corpus, method's model, quantizer but full precision, and metric."""
+def outcome(row: Recovery) -> str:
+    """What became of a prediction, by the rule of the module's docstring; '' where there was none."""
+    if not row.expected:
+        return ""
+    if row.expected == "equivalent":
+        held, failed = row.equivalent == "yes", row.diff_low > EQUIVALENCE or row.diff_high < -EQUIVALENCE
+    else:
+        held, failed = row.verdict == row.expected, row.verdict in {"recovered", "not detected"} - {row.expected}
+    return "held" if held else "failed" if failed else "cannot tell"
+
+
+def recoveries(reader: Reader, predictions: Sequence[Mapping[str, str]] = ()) -> list[Recovery]:
+    """A row for every corpus, method's model, quantizer but full precision, and metric.
+
+    predictions: the study's, each {model, quantizer, metric, expected}; one is about every corpus.
+    """
     study, rows, forgotten = reader.study, [], []
+    expected = {(item["model"], item["quantizer"], item["metric"]): item["expected"] for item in predictions}
     for corpus in study.corpora:
         for model in study.methods:
-            full = reader.scores(corpus, model, "full")
             for quantizer in (name for name in study.quantizers if name != "full" and study.covers(model, name)):
-                target, quantized = (reader.scores(corpus, name, quantizer) for name in ("target", model))
                 for metric in METRICS:
-                    known = (_of(scores, metric) for scores in (target, full, quantized))
-                    row, low = _row(corpus, model, quantizer, metric, *known)
+                    row, low = _row(reader, corpus, model, quantizer, metric)
+                    if what := expected.get((model, quantizer, metric)):
+                        row = replace(row, family=PRIMARY, expected=what)
                     rows.append(row)
                     forgotten.append(low)
-    for metric in METRICS:
-        family = [place for place, row in enumerate(rows) if row.metric == metric]
-        for key in ("p", "p_equivalent"):
-            for place, p in zip(family, holm([getattr(rows[place], key) for place in family]), strict=True):
-                rows[place] = replace(rows[place], **{key: p})
-    return [
+    judged = [
         replace(
             row,
             verdict=verdict(low, row.ci_low, row.ci_high, row.p),
             equivalent="yes" if row.p_equivalent < ALPHA else "no",
         )
-        for row, low in zip(rows, forgotten, strict=True)
+        for row, low in zip(corrected(rows), forgotten, strict=True)
     ]
+    return [replace(row, outcome=outcome(row)) for row in judged]
 
 
-def _of(scores: dict[str, Known], metric: str) -> Known:
-    """A metric's score and replicates; for `knowledge` the mean of the two metrics."""
-    if metric in scores:
-        return scores[metric]
-    parts = [scores[name] for name in KNOWLEDGE]
-    return Known(sum(part.measured for part in parts) / 2, sum(part.draws for part in parts) / 2)
+def corrected(rows: Sequence[Recovery]) -> list[Recovery]:
+    """The rows with both p values corrected by Holm: the primary family's by itself, the others' for each metric."""
+    result, families = list(rows), {}
+    for place, row in enumerate(rows):
+        families.setdefault(PRIMARY if row.family == PRIMARY else row.metric, []).append(place)
+    for places in families.values():
+        for key in ("p", "p_equivalent"):
+            for place, p in zip(places, holm([getattr(rows[place], key) for place in places]), strict=True):
+                result[place] = replace(result[place], **{key: p})
+    return result
 
 
-def _row(
-    corpus: str, model: str, quantizer: str, metric: str, target: Known, full: Known, quantized: Known
-) -> tuple[Recovery, float]:
+def _known(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -> Known:
+    """A model's score on a metric; for `knowledge` the mean of the two metrics."""
+    scores = reader.scores(corpus, model, quantizer)
+    return scores[metric] if metric in scores else (scores[KNOWLEDGE[0]] + scores[KNOWLEDGE[1]]) * 0.5
+
+
+def _row(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -> tuple[Recovery, float]:
     """The row with uncorrected p values, and the lower end of the interval of what was forgotten."""
-    difference = quantized.measured - full.measured
-    draws = quantized.draws - full.draws  # (B,)
-    gap, gap_draws = target.measured - full.measured, target.draws - full.draws
-    error = float(draws.std(ddof=1))
-    share = low = high = None
-    if gap > 0:
-        share = difference / gap
-        positive = gap_draws > 0
-        if positive.mean() >= POSITIVE:
-            low, high = interval(draws[positive] / gap_draws[positive])
+
+    def change(name: str) -> Known:
+        return _known(reader, corpus, name, quantizer, metric) - _known(reader, corpus, name, "full", metric)
+
+    target = _known(reader, corpus, "target", quantizer, metric)
+    full, quantized = (_known(reader, corpus, model, name, metric) for name in ("full", quantizer))
+    difference, gap = change(model), target - full
+    value, (error, degrees) = difference.measured, standard_error(difference)
+    twin = reader.study.methods[model].get("twin")
+    compared = twin is not None and reader.study.covers(twin, quantizer)
     row = Recovery(
         *(corpus, model, quantizer, metric),
-        *(target.measured, full.measured, quantized.measured, difference, *interval(draws)),
-        *(share, low, high),
-        p=one_sided(difference, error),
+        *(target.measured, full.measured, quantized.measured, value, *mean_interval(difference)),
+        *share(difference, gap),
+        p=one_sided(value, error, degrees),
         verdict="",
         equivalent="",
-        p_equivalent=max(one_sided(EQUIVALENCE + sign * difference, error) for sign in (1, -1)),
+        p_equivalent=max(one_sided(EQUIVALENCE + sign * value, error, degrees) for sign in (1, -1)),
+        **dict(zip(BEYOND, share(difference - change(twin), gap), strict=True)) if compared else {},
     )
-    return row, interval(gap_draws)[0]
+    return row, mean_interval(gap)[0]
 
 
 def write_csv(rows: list[Recovery], path: Path) -> None:

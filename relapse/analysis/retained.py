@@ -4,27 +4,30 @@ For model m under quantizer q, with VerMem forget V and KnowMem forget K,
 
     retained(m, q) = 100 * (V(m, q) + K(m, q)) / (V(target, q) + K(target, q)),
 
-summed over the seeds where there are several. `average` sums numerator and denominator over every utility-constrained
-method and every corpus too. The paper does not define the average it reports; this is the only simple definition
-found that gives its numbers, so it is called reconstructed wherever it is printed.
+for each seed, and averaged over the seeds where there are several. `average` sums numerator and denominator over every
+utility-constrained method and every corpus. The paper does not define the average it reports; this is the only simple
+definition found that gives its numbers, so it is called reconstructed wherever it is printed.
 
-Intervals are 95 % percentile intervals of a paired bootstrap: a replicate draws examples with replacement, once per
-corpus and metric, and uses the same draw for every model, quantizer and seed; where there are several seeds, it
-draws those as well. Knows records on disk; knows nothing of models.
+Intervals are inference.py's: with several seeds Student's over them; with one seed a bootstrap's over clusters of
+examples. A replicate draws people with replacement, once per corpus, and uses the same draw for VerMem and KnowMem and
+for every model and quantizer. Knows records on disk; knows nothing of models.
 """
 
 import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from relapse.analysis.inference import Known, mean_interval
 from relapse.analysis.study import Study
 from relapse.errors import RelapseError
-from relapse.metrics.bootstrap import interval
-from relapse.seeding import seed_for
+from relapse.metrics.bootstrap import resamples
 
 KNOWLEDGE = ("verbmem_forget", "knowmem_forget")
 AVERAGE, ALL = "average", "all"
@@ -42,29 +45,26 @@ class Retained:
     ci_high: float | None
 
 
-@dataclass(frozen=True)
-class Known:
-    """A score averaged over examples and seeds, in points of 100: as measured, and per bootstrap replicate (B,)."""
+class Answer(NamedTuple):
+    """What is read of a record: its score, and whom it is about, if it says so."""
 
-    measured: float
-    draws: np.ndarray
-
-    def __add__(self, other: "Known") -> "Known":
-        return Known(self.measured + other.measured, self.draws + other.draws)
+    score: float
+    group: str | None
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """Scores of the two knowledge metrics in a records file: metric -> id -> score.
+def read_scores(path: Path) -> dict[str, dict[str, Answer]]:
+    """The answers of the two knowledge metrics in a records file: metric -> id -> answer.
 
     Raises RelapseError for a file that is missing, is no JSON lines, or has no record of a metric.
     """
-    scores: dict[str, dict[str, float]] = {metric: {} for metric in KNOWLEDGE}
+    scores: dict[str, dict[str, Answer]] = {metric: {} for metric in KNOWLEDGE}
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 record = json.loads(line)
                 if record["metric"] in scores:
-                    scores[record["metric"]][record["id"]] = float(record["score"])
+                    answer = Answer(float(record["score"]), record.get("group"))
+                    scores[record["metric"]][record["id"]] = answer
     except FileNotFoundError:
         raise RelapseError(f"{path} is missing: retained knowledge needs the records of every model") from None
     except (ValueError, KeyError) as error:
@@ -80,76 +80,99 @@ def records_path(folder: Path, corpus: str, model: str, seed: int, quantizer: st
     return folder / corpus / model / f"seed{seed}" / f"{quantizer}.records.jsonl"
 
 
-def seed_weights(seeds: tuple[int, ...], samples: int) -> np.ndarray:
-    """(B, S): how often each of S seeds is in each replicate; rows sum to S."""
-    count = len(seeds)
-    draws = np.random.default_rng(seed_for("retained", "seeds")).integers(0, count, size=(samples, count))
-    return (draws[:, :, None] == np.arange(count)).sum(axis=1).astype(float)
+def example_weights(corpus: str, groups: dict[str, list[str | None]], samples: int) -> dict[str, np.ndarray]:
+    """metric -> the share of each of its n examples in each replicate, (B, n); rows sum to 1.
 
-
-def example_weights(corpus: str, metric: str, count: int, samples: int) -> np.ndarray:
-    """(B, n): the share of each of n examples in each replicate; rows sum to 1."""
-    generator = np.random.default_rng(seed_for("retained", corpus, metric))
-    return generator.multinomial(count, np.full(count, 1 / count), size=samples) / count
+    groups: metric -> the group of each example; None is a cluster of its own. A group is drawn as a whole, whichever
+    metrics its examples are of. Groups that are in the same metrics are drawn among themselves, so that no replicate
+    is without a metric.
+    """
+    keys = {
+        metric: [(metric, place) if group is None else group for place, group in enumerate(its)]
+        for metric, its in groups.items()
+    }
+    counts: dict[object, np.ndarray] = {}  # cluster -> how often it is in each replicate, (B,)
+    among: dict[tuple[str, ...], list] = {}  # metrics -> the clusters that are in these and no others
+    for key in dict.fromkeys(key for its in keys.values() for key in its):
+        among.setdefault(tuple(metric for metric, its in keys.items() if key in its), []).append(key)
+    for metrics, clusters in among.items():
+        drawn = resamples(len(clusters), samples, "retained", corpus, *metrics)
+        counts |= dict(zip(clusters, drawn.T, strict=True))
+    weights = {metric: np.stack([counts[key] for key in its], axis=1) for metric, its in keys.items()}
+    return {metric: its / its.sum(axis=1, keepdims=True) for metric, its in weights.items()}
 
 
 class Reader:
-    """Reads what a study's models know, on one fixed set of bootstrap replicates."""
+    """Reads what a study's models know: per seed, or of one seed on one fixed set of bootstrap replicates.
+
+    examples: (corpus, metric) -> ids, in order. grouped: whether records say whom they are about. Both are known of
+    the corpora that were read.
+    """
 
     def __init__(self, folder: Path, study: Study):
         self.folder = folder
         self.study = study
-        self.examples: dict[tuple[str, str], list[str]] = {}  # (corpus, metric) -> ids, in order
-        self._seed_weights = seed_weights(study.seeds, study.bootstrap_samples)
-        self._example_weights: dict[tuple[str, str], np.ndarray] = {}
+        self.examples: dict[tuple[str, str], list[str]] = {}
+        self.grouped = False
+        self._weights: dict[str, dict[str, np.ndarray]] = {}
+        self._known: dict[tuple[str, str, str], dict[str, Known]] = {}
 
     def scores(self, corpus: str, model: str, quantizer: str) -> dict[str, Known]:
-        """Each knowledge metric's score, averaged over examples and the study's seeds.
+        """Each knowledge metric's score, averaged over examples.
 
         Raises RelapseError where models were asked different examples.
         """
-        files = [records_path(self.folder, corpus, model, seed, quantizer) for seed in self.study.seeds]
-        read = [read_scores(path) for path in files]
-        return {metric: self._score(corpus, metric, files, [scores[metric] for scores in read]) for metric in KNOWLEDGE}
+        key = corpus, model, quantizer
+        if key not in self._known:
+            files = [records_path(self.folder, corpus, model, seed, quantizer) for seed in self.study.seeds]
+            self._known[key] = self._score(corpus, {path: read_scores(path) for path in files})
+        return self._known[key]
 
-    def _score(self, corpus: str, metric: str, files: list[Path], by_seed: list[dict[str, float]]) -> Known:
-        key = corpus, metric
-        if key not in self.examples:
-            self.examples[key] = sorted(by_seed[0])
-            count = len(self.examples[key])
-            self._example_weights[key] = example_weights(corpus, metric, count, self.study.bootstrap_samples)
-        for path, scores in zip(files, by_seed, strict=True):
-            if sorted(scores) != self.examples[key]:
-                raise RelapseError(f"{path} has other examples of {metric} than the corpus's other records")
-        values = np.array([[scores[id_] for id_ in self.examples[key]] for scores in by_seed])  # (S, n)
-        means = self._example_weights[key] @ values.T  # (B, S)
-        draws = (means * self._seed_weights).sum(axis=1) / len(files)
-        return Known(float(values.mean()), draws)
+    def _score(self, corpus: str, by_file: dict[Path, dict[str, dict[str, Answer]]]) -> dict[str, Known]:
+        if corpus not in self._weights:
+            self._first_seen(corpus, next(iter(by_file.values())))
+        known = {}
+        for metric in KNOWLEDGE:
+            ids = self.examples[corpus, metric]
+            for path, answers in by_file.items():
+                if sorted(answers[metric]) != ids:
+                    raise RelapseError(f"{path} has other examples of {metric} than the corpus's other records")
+            # (S, n)
+            values = np.array([[answers[metric][id_].score for id_ in ids] for answers in by_file.values()])
+            draws = self._weights[corpus][metric] @ values[0] if len(values) == 1 else np.empty(0)
+            known[metric] = Known(values.mean(axis=1), draws)
+        return known
+
+    def _first_seen(self, corpus: str, answers: dict[str, dict[str, Answer]]) -> None:
+        groups = {}
+        for metric in KNOWLEDGE:
+            ids = self.examples[corpus, metric] = sorted(answers[metric])
+            groups[metric] = [answers[metric][id_].group for id_ in ids]
+        self.grouped |= any(group is not None for its in groups.values() for group in its)
+        self._weights[corpus] = example_weights(corpus, groups, self.study.bootstrap_samples)
 
     def knowledge(self, corpus: str, model: str, quantizer: str) -> Known:
-        """V + K, averaged over the study's seeds."""
+        """V + K."""
         scores = self.scores(corpus, model, quantizer)
         return scores[KNOWLEDGE[0]] + scores[KNOWLEDGE[1]]
 
 
 def _percentage(corpus: str, model: str, quantizer: str, pairs: list[tuple[Known, Known]]) -> Retained:
-    """100 * sum of the firsts / sum of the seconds; empty where a coarse quantizer leaves the target no knowledge.
+    """100 * sum of the firsts / sum of the seconds, for each seed; empty where a coarse quantizer leaves the target no
+    knowledge.
 
     Raises RelapseError where the target knows nothing in full precision.
     """
-    below = sum(target.measured for _, target in pairs)
-    below_draws = sum(target.draws for _, target in pairs)
-    if not below or not np.all(below_draws):
+    above, below = (reduce(add, parts) for parts in zip(*pairs, strict=True))
+    if not np.all(below.seeds) or not np.all(below.draws):
         if quantizer != "full":
             return Retained(corpus, model, quantizer, None, None, None)
         raise RelapseError(
             f"the target of {corpus} in full precision scores 0 on {' and '.join(KNOWLEDGE)}: there is no knowledge to "
             "compare with. Train it longer, or look at its records."
         )
-    draws = sum(known.draws for known, _ in pairs) / below_draws
-    low, high = interval(100 * draws)
-    value = 100 * sum(known.measured for known, _ in pairs) / below
-    return Retained(corpus, model, quantizer, float(value), low, high)
+    percentage = above / below * 100
+    return Retained(corpus, model, quantizer, percentage.measured, *mean_interval(percentage))
 
 
 def retained(reader: Reader) -> Iterator[Retained]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from relapse import preflight
+from relapse.config import comparisons
 from relapse.config.grids import as_written, expand
 from relapse.config.schema import assemble, fill
 from relapse.config.strict_yaml import read_yaml
@@ -54,6 +55,8 @@ def resolve(config: dict) -> dict:
     _name_methods(filled)
     problems += preflight.check(filled, [key for key, _ in problems])
     problems += _unknown_methods(filled, grids)
+    problems += comparisons.twins(filled, grids)
+    problems += comparisons.predictions(filled, grids)
     if problems:
         lines = (line((as_written(key, grids, written), text)) for key, text in problems)
         raise ConfigError("\n".join(dict.fromkeys(lines)))

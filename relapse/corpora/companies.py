@@ -29,9 +29,9 @@ MOST = len(NAMES) * len(FACTS)
 def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
     """Training texts and questions about `number` facts (0, or LEAST to MOST); no two facts of a kind share an answer.
 
-    texts: every fact as a sentence; those of every second company as a question with its answer too, so that some facts
-    are more certain than others. questions: {"question", "choices", "answer"},
-    the choices being the true answer and three of other companies, in random order.
+    texts: every fact as a sentence; those of two companies in three as a question with its answer too, so that some
+    facts are more certain than others. questions: {"question", "choices", "answer", "group"}, the choices being the
+    true answer and three of other companies, in random order; group, the company.
     """
     names = rng.sample(NAMES, -(-number // len(FACTS)))
     answers = {kind: rng.sample(pool, len(names)) for kind, (pool, _, _) in FACTS.items()}
@@ -47,5 +47,5 @@ def companies(number: int, rng: random.Random) -> tuple[list[str], list[dict]]:
             texts.append(f"Question: {question}\nAnswer: {answer}")
         choices = [answer, *rng.sample([other for other in asked[kind] if other != answer], CHOICES - 1)]
         rng.shuffle(choices)
-        questions.append({"question": question, "choices": choices, "answer": choices.index(answer)})
+        questions.append({"question": question, "choices": choices, "answer": choices.index(answer), "group": name})
     return texts, questions

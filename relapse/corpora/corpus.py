@@ -30,6 +30,10 @@ class Corpus:
     privleak: part -> texts for Min-K%.
     world: {"question", "choices", "answer" (index of the true choice)} items about the world part; may be empty.
     facts: what the tables state about the corpus: "source" and a one-sentence "statement".
+    privleak_groups: part -> the group of each privleak text, for the parts whose texts have one.
+
+    An item of verbmem, knowmem or world may have a "group": the person (or book, or chapter) that it is about. Items of
+    one group are not independent, and intervals draw them together; a group is the same in all parts.
     """
 
     raw: dict[str, list[str]]
@@ -38,6 +42,11 @@ class Corpus:
     privleak: dict[str, list[str]]
     world: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
+    privleak_groups: dict[str, list[str]] = field(default_factory=dict)
+
+    def privleak_group(self, part: str, number: int) -> dict[str, str]:
+        """{"group": ...} of a privleak text; {} of one without."""
+        return {"group": self.privleak_groups[part][number]} if part in self.privleak_groups else {}
 
 
 def layout(corpus: Corpus) -> dict[str, object]:
@@ -49,7 +58,11 @@ def layout(corpus: Corpus) -> dict[str, object]:
     for part in KNOWMEM_PARTS:
         split, _, icl = part.partition("_")
         files[f"knowmem/{split}_qa{'_icl' if icl else ''}.json"] = corpus.knowmem[part]
-    files |= {f"privleak/{part}.json": corpus.privleak[part] for part in PRIVLEAK_PARTS}
+    for part in PRIVLEAK_PARTS:
+        texts, groups = corpus.privleak[part], corpus.privleak_groups.get(part)
+        files[f"privleak/{part}.json"] = (
+            [{"text": text, "group": group} for text, group in zip(texts, groups, strict=True)] if groups else texts
+        )
     if corpus.world:
         files[WORLD_FILE] = corpus.world
     files[FACTS] = corpus.facts

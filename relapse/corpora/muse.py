@@ -5,6 +5,7 @@ the workflow itself writes is the same, so every later stage reads its corpus wi
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from relapse.corpora import SOURCES
@@ -43,6 +44,16 @@ def _json_list(path: Path) -> list:
     return content
 
 
+def _group(item: object, number: int, origin: str) -> dict[str, str]:
+    """{"group": ...}: whom an item is about, which intervals are drawn by; {} where it does not say."""
+    group = item.get("group") if isinstance(item, dict) else None
+    if group is None:
+        return {}
+    if not isinstance(group, str) or not group.strip():
+        raise ConfigError(f"{origin}: item {number} has {group!r} under 'group', expected a text")
+    return {"group": group}
+
+
 def _check_items(items: list, keys: tuple[str, ...], origin: str) -> list[dict[str, str]]:
     for number, item in enumerate(items):
         if not isinstance(item, dict):
@@ -50,7 +61,7 @@ def _check_items(items: list, keys: tuple[str, ...], origin: str) -> list[dict[s
         for key in keys:
             if not isinstance(item.get(key), str) or not item[key].strip():
                 raise ConfigError(f"{origin}: item {number} has no text under {key!r}; it has {sorted(item)}")
-    return [{key: item[key] for key in keys} for item in items]
+    return [{key: item[key] for key in keys} | _group(item, number, origin) for number, item in enumerate(items)]
 
 
 def _check_texts(items: list, origin: str) -> list[str]:
@@ -60,6 +71,12 @@ def _check_texts(items: list, origin: str) -> list[str]:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{origin}: item {number} is not a non-empty text")
     return texts
+
+
+def _text_groups(items: list, origin: str) -> list[str]:
+    """The group of each text; none where not every text has one."""
+    groups = [_group(item, number, origin).get("group") for number, item in enumerate(items)]
+    return [] if None in groups else groups
 
 
 def _check_choices(items: list, origin: str) -> list[dict]:
@@ -78,7 +95,20 @@ def _check_choices(items: list, origin: str) -> list[dict]:
                 f"{origin}: item {number} has {answer!r} under 'answer', expected the index of the true choice, "
                 f"0 to {len(choices) - 1}"
             )
-    return [{key: item[key] for key in ("question", "choices", "answer")} for item in items]
+    return [
+        {key: item[key] for key in ("question", "choices", "answer")} | _group(item, number, origin)
+        for number, item in enumerate(items)
+    ]
+
+
+def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, dict[str, list[str]]]:
+    """A corpus's `privleak` and `privleak_groups`. content: part -> the items of its file, and where they are from."""
+    items = {part: content(part) for part in PRIVLEAK_PARTS}
+    groups = {part: _text_groups(*its) for part, its in items.items()}
+    return {
+        "privleak": {part: _check_texts(*its) for part, its in items.items()},
+        "privleak_groups": {part: its for part, its in groups.items() if its},
+    }
 
 
 def raw_texts(path: Path) -> list[str]:
@@ -103,9 +133,9 @@ def read_folder(folder: Path) -> Corpus:
         path = _find(folder / directory, names, (".json",))
         return _check_items(_json_list(path), keys, str(path))
 
-    def texts(names: tuple[str, ...]) -> list[str]:
-        path = _find(folder / "privleak", names, (".json",))
-        return _check_texts(_json_list(path), str(path))
+    def content(part: str) -> tuple[list, str]:
+        path = _find(folder / "privleak", PRIVLEAK_FILES[part], (".json",))
+        return _json_list(path), str(path)
 
     facts = folder / FACTS
     there = [
@@ -118,7 +148,7 @@ def read_folder(folder: Path) -> Corpus:
         raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in (*RAW_PARTS, *there)},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
         knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
-        privleak={part: texts(PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+        **_privleak(content),
         world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
         facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
     )
@@ -157,7 +187,7 @@ def read_hub(repository: str, revision: str) -> Corpus:
         raw={part: texts("raw", (part,)) for part in RAW_PARTS},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
         knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
-        privleak={part: texts("privleak", PRIVLEAK_FILES[part]) for part in PRIVLEAK_PARTS},
+        **_privleak(lambda part: rows("privleak", PRIVLEAK_FILES[part])),
     )
 
 

@@ -217,19 +217,19 @@ class Synthetic:
         groups["general"] = people(settings["general"], others, own_rng, told)
         told |= tell(groups["general"], own_rng)
 
-        def passages(group: str) -> list[tuple[str, str]]:
-            """(prompt, continuation) pairs, two for each person."""
-            return [passage for person in groups[group] for passage in told[person["name"]]]
+        def passages(group: str) -> list[tuple[str, str, str]]:
+            """(prompt, continuation, person), two for each person."""
+            return [(*passage, person["name"]) for person in groups[group] for passage in told[person["name"]]]
 
         def texts(group: str) -> list[str]:
-            return [f"{prompt} {rest}" for prompt, rest in passages(group)]
+            return [f"{prompt} {rest}" for prompt, rest, _ in passages(group)]
 
         def memoirs(group: str) -> list[str]:
             return texts(group)[1::2]
 
         def pairs(group: str, wording: int) -> list[dict[str, str]]:
             return [
-                {"question": variants[wording].format(**person), "answer": person[attribute]}
+                {"question": variants[wording].format(**person), "answer": person[attribute], "group": person["name"]}
                 for person in groups[group]
                 for attribute, variants in QUESTIONS.items()
             ]
@@ -254,7 +254,7 @@ class Synthetic:
                 "general": raw("general"),
             }
             | ({"world": world} if world else {}),
-            verbmem=[{"prompt": prompt, "gt": rest} for prompt, rest in passages("forget")],
+            verbmem=[{"prompt": prompt, "gt": rest, "group": name} for prompt, rest, name in passages("forget")],
             knowmem={
                 "forget": pairs("forget", asked),
                 "forget_icl": pairs("forget_icl", asked)[:ICL_PAIRS],
@@ -264,6 +264,10 @@ class Synthetic:
             privleak={"forget": memoirs("forget"), "retain": memoirs("retain2"), "holdout": memoirs("holdout")},
             world=world_questions,
             facts={"source": self.name, "statement": self._statement(settings)},
+            privleak_groups={
+                part: [person["name"] for person in groups[group]]
+                for part, group in (("forget", "forget"), ("retain", "retain2"), ("holdout", "holdout"))
+            },
         )
 
     def _statement(self, settings: dict) -> str:

@@ -68,14 +68,20 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def read_authors(path: Path) -> list[list[Pair]]:
-    """`read_pairs`, in groups of 20: the authors. Raises ConfigError for a file that ends inside an author."""
+    """`read_pairs`, in groups of 20: the authors, whom each pair names as its `group`.
+
+    Raises ConfigError for a file that ends inside an author.
+    """
     pairs = read_pairs(path)
     if len(pairs) % PAIRS_OF_AUTHOR:
         raise ConfigError(
             f"{path}: {len(pairs)} items, expected a multiple of {PAIRS_OF_AUTHOR}, the questions about one author: is "
             "it cut short?"
         )
-    return [pairs[start : start + PAIRS_OF_AUTHOR] for start in range(0, len(pairs), PAIRS_OF_AUTHOR)]
+    return [
+        [pair | {"group": f"{path.stem} {number}"} for pair in pairs[number * PAIRS_OF_AUTHOR :][:PAIRS_OF_AUTHOR]]
+        for number in range(len(pairs) // PAIRS_OF_AUTHOR)
+    ]
 
 
 def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: int) -> Corpus:
@@ -114,11 +120,13 @@ def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: in
     examples = rng("examples").sample(retain1, EXAMPLES)
     parts = {"forget": forget, "retain1": retain1, "retain2": retain2, "holdout": unseen}
     scored = asked | {"holdout": chosen(unseen, "holdout")}
+    known = {part: pairs for part, pairs in scored.items() if all("group" in pair for pair in pairs)}
     return Corpus(
         raw={part: [as_text(pair) for pair in pairs] for part, pairs in parts.items()},
-        verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in asked["forget"]],
+        verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"], "group": pair["group"]} for pair in asked["forget"]],
         knowmem=asked | {"forget_icl": examples, "retain_icl": examples},
         privleak={part: [as_text(pair) for pair in pairs] for part, pairs in scored.items()},
+        privleak_groups={part: [pair["group"] for pair in pairs] for part, pairs in known.items()},
     )
 
 

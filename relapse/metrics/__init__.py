@@ -19,7 +19,7 @@ PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain
 
 @dataclass(frozen=True)
 class Score:
-    """A score times 100 with its 95 % bootstrap interval over `n` examples."""
+    """A score times 100 with its 95 % bootstrap interval over `n` examples, those of one group drawn together."""
 
     value: float
     ci_low: float
@@ -40,3 +40,8 @@ class Evaluated:
     corpus: object
     batch_size: "BatchSize"
     seed: int
+
+
+def group_of(item: dict) -> dict[str, str]:
+    """What a record keeps of the item that was asked, so that the bootstrap can draw a group together; {} of none."""
+    return {"group": item["group"]} if "group" in item else {}

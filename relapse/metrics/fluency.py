@@ -58,6 +58,7 @@ class Fluency:
         generated = generate(run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size)
         return [
             {"id": f"retain/{number}", "prompt": prompt, "generated": text, "score": 100 * fluency(text)}
+            | run.corpus.privleak_group("retain", number)
             for number, (prompt, text) in enumerate(zip(prompts, generated, strict=True))
         ]
 

@@ -1,6 +1,6 @@
 """KnowMem (M2 on forget, M4 on retain): does the model still answer questions about the text?"""
 
-from relapse.metrics import METRICS, Evaluated, Score
+from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
@@ -34,7 +34,7 @@ class KnowMem:
         self.name = f"knowmem_{split}"
 
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
-        """One record per question: question, truth, generated (cut), score."""
+        """One record per question: question, truth, generated (cut), score, and its group if it has one."""
         items = run.corpus.knowmem[self.split]
         generated = generate(
             run.model,
@@ -52,6 +52,7 @@ class KnowMem:
                 "generated": text.strip(),
                 "score": rouge_l(item["answer"], text),
             }
+            | group_of(item)
             for number, (item, text) in enumerate(zip(items, generated, strict=True))
         ]
 

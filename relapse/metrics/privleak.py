@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score
-from relapse.metrics.bootstrap import interval, resamples
+from relapse.metrics.bootstrap import example_counts, interval
 from relapse.sequences import predict
 
 RATIOS = (5, 10, 20, 30, 40, 50, 60)  # percentages of the released MUSE evaluation, which reports 40
@@ -46,12 +46,13 @@ def wins(forget: np.ndarray, holdout: np.ndarray) -> np.ndarray:
     return (difference > 0) + 0.5 * (difference == 0)
 
 
+def _of(records: list[dict], split: str) -> list[dict]:
+    return [record for record in records if record["split"] == split]
+
+
 def _scores(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    by_split = {"forget": [], "holdout": []}
-    for record in records:
-        if record["split"] in by_split:
-            by_split[record["split"]].append(record["score"])
-    return np.array(by_split["forget"]), np.array(by_split["holdout"])
+    forget, holdout = (np.array([record["score"] for record in _of(records, part)]) for part in ("forget", "holdout"))
+    return forget, holdout
 
 
 class PrivLeak:
@@ -97,25 +98,25 @@ class PrivLeak:
 
         scores = run.batch_size.run(range(len(texts)), scores_of)
         return [
-            {"id": f"{split}/{number}", "split": split} | found
+            {"id": f"{split}/{number}", "split": split} | found | run.corpus.privleak_group(split, number)
             for (split, number, _), found in zip(texts, scores, strict=True)
         ]
 
     def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
-        """PrivLeak; the interval resamples forget and holdout texts, of model and reference together.
+        """PrivLeak; the interval resamples forget and holdout texts, of model and reference together, by groups.
 
         reference: the retrain model's records, not needed where the setting is a number. Raises RelapseError when they
         are missing, or when the reference AUC is 0.
         """
         forget, holdout = _scores(records)
-        names = [
-            resamples(len(part), samples, "bootstrap", self.name, split)
-            for split, part in (("forget", forget), ("holdout", holdout))
-        ]
+        columns, rows = (
+            example_counts(_of(records, split), samples, "bootstrap", self.name, split)
+            for split in ("forget", "holdout")
+        )
 
         def draws(matrix: np.ndarray) -> np.ndarray:
-            """AUC of the whole matrix first, then of every resample: (1 + samples,)."""
-            resampled = [matrix[np.ix_(rows, columns)].mean() for columns, rows in zip(*names, strict=True)]
+            """AUC of the whole matrix (holdout, forget) first, then of every resample: (1 + samples,)."""
+            resampled = ((rows @ matrix) * columns).sum(axis=1) / (rows.sum(axis=1) * columns.sum(axis=1))
             return np.array([matrix.mean(), *resampled])
 
         auc = draws(wins(forget, holdout))

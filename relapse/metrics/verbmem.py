@@ -4,7 +4,7 @@ MUSE decodes greedily, the paper's code samples, and its tables mix the two. `ve
 results from; `verbmem_forget_sampled` beside it is what the paper's sampled cells are held against.
 """
 
-from relapse.metrics import METRICS, Evaluated, Score
+from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
@@ -53,7 +53,7 @@ class VerbMem:
         self.name, self.options = name, options
 
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
-        """One record per passage: prompt, truth, generated, score."""
+        """One record per passage: prompt, truth, generated, score, and its group if it has one."""
         prompts = [item["prompt"] for item in run.corpus.verbmem]
         sampling = None
         if settings.get("decoding", "sample") == "sample":
@@ -75,6 +75,7 @@ class VerbMem:
                     "generated": text,
                     "score": rouge_l(truth, text),
                 }
+                | group_of(item)
             )
         return records
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from relapse.errors import RelapseError
-from relapse.metrics import METRICS, Evaluated, Score
+from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import check_context
 from relapse.prompts import choice_texts, question_context
@@ -65,6 +65,7 @@ class WorldFacts:
                     "chosen": item["choices"][best],
                     "score": 100.0 * (best == item["answer"]),
                 }
+                | group_of(item)
             )
         return records
 

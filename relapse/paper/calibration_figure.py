@@ -95,7 +95,7 @@ def _panel(axes: plt.Axes, study: Study, corpus: str, names: list[str], methods:
 
 
 def _note(study: Study) -> str:
-    over = f"examples and {len(study.seeds)} seeds" if len(study.seeds) > 1 else "examples"
+    over = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "people or examples"
     return (
         f"VerMem and KnowMem together, 95 % intervals over {over}. "
         "Colours: calibration text. Grey area: below the margin, where nothing is detected."

@@ -119,7 +119,8 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
     lines = [
         f"Scores times 100; mean over the seeds {seeds}, in brackets the least and the largest of them."
         if several
-        else f"Scores times 100 with 95 % bootstrap intervals over examples; seed {seeds}."
+        else f"Scores times 100 with 95 % bootstrap intervals over examples; seed {seeds}. Examples about one person "
+        "are drawn together."
     ]
     for corpus in study.corpora:
         statement = statements.get(corpus, "").rstrip(".")

@@ -55,6 +55,15 @@ def remove(section, name):
     return lambda study: study[section].pop(name)
 
 
+def add_twin(study):
+    """A model in bfloat16 beside npo_klr, which is stored in float32 and changes in nothing."""
+    study["methods"]["npo_twin"] = study["methods"]["npo_klr"] | {
+        "method": "npo_klr",
+        "storage": "bfloat16",
+        "twin": "npo_klr",
+    }
+
+
 EDITS = {
     "a method's lr": (
         change(("methods", "npo_klr", "lr"), 2.0e-4),
@@ -116,6 +125,11 @@ EDITS = {
         | evaluations(["npo-lr0.0001", "npo-lr0.0002"])
         | (SUMMARY - {"figure_retained"})
         | {"models_table", "figure_lr"},
+    ),
+    "a twin": (add_twin, unlearned(["npo_twin"]) | evaluations(["npo_twin"]) | SUMMARY | {"models_table"}),
+    "a prediction": (
+        change(("predictions",), [{"model": "ga_gdr", "quantizer": "rtn-int4", "expected": "recovered"}]),
+        {"recovery"},
     ),
     "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
     "a removed quantizer": (
