@@ -326,9 +326,13 @@ def stop_option(wildcards):
 
 
 def averaged(name):
-    """Whether the reconstructed average covers a model: the paper's utility-constrained methods, not points of a grid."""
+    """Whether the reconstructed average covers a model: the paper's utility-constrained methods, not points of a grid,
+    and not another one's twin."""
     method = METHODS.get(STUDY["methods"][name]["method"])
-    return method.constrained and not method.sure and ENTRIES[name] == name
+    of_the_paper = method.constrained and not method.sure and ENTRIES[name] == name
+    return of_the_paper and name not in {
+        entry.get("twin") for entry in STUDY["methods"].values()
+    }
 
 
 def model_folder(wildcards):

@@ -25,6 +25,25 @@ def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
     assert set(default["metrics"]) >= set(PAPER_METRICS)
 
 
+def test_the_study_of_five_seeds_is_the_default_study_but_for_the_seeds():
+    default, seeds = (config.load(ROOT / name) for name in ("config.yaml", "configs/seeds.yaml"))
+    assert (seeds.pop("study"), seeds.pop("seeds")) == ("seeds", [0, 1, 2, 3, 4])
+    del default["study"], default["seeds"]
+    assert seeds == default
+
+
+def test_alpha_was_tuned_on_seeds_that_no_result_uses_and_in_full_precision():
+    tuning, default = config.load(ROOT / "configs/tuning.yaml"), config.load(ROOT / "config.yaml")
+    results = config.load(ROOT / "configs/seeds.yaml")["seeds"]
+    assert not set(tuning["seeds"]) & set(results) and list(tuning["quantizers"]) == ["full"]
+    tried = {(entry["method"], entry["alpha"]) for entry in tuning["methods"].values()}
+    for entry in default["methods"].values():
+        if "alpha" in entry and entry["storage"] == "bfloat16":
+            assert (entry["method"], entry["alpha"]) in tried
+    for part in ("corpora", "models", "evaluation"):
+        assert tuning[part] == default[part]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_further_studies_have_valid_keys(path):
     """Their models and corpora are the user's own files, which need not be here."""
