@@ -6,6 +6,7 @@ transformers is imported where it is used, since importing it takes seconds.
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 
 from relapse.errors import RelapseError
+from relapse.imports import without
 from relapse.seeding import seed_for
 
 BOS, EOS = "<s>", "</s>"
@@ -44,8 +46,12 @@ def versions() -> dict[str, str]:
 
 def import_transformers() -> None:
     """Import what loading and running a model imports, so that a job can time it apart from its work."""
-    import transformers.generation
-    import transformers.models.auto.modeling_auto  # noqa: F401
+    # They are for a way of decoding, and for losses, that nothing here uses; lm-eval has brought scikit-learn. What is
+    # installed transformers asks once: an answer that it has already must stay true.
+    with without(*(("sklearn", "scipy") if "transformers" not in sys.modules else ())):
+        import transformers.generation
+        import transformers.modeling_utils
+        import transformers.models.auto.modeling_auto  # noqa: F401
 
 
 def byte_level_bpe(texts: Sequence[str], vocab_size: int):

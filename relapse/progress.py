@@ -5,6 +5,7 @@ Knows clocks and lines of text; nothing of what the job does.
 
 import json
 import os
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +31,16 @@ class Progress:
 
 
 class Stopwatch:
-    """Seconds of the parts of a process; starting Python and importing this far count as `imports`."""
+    """Seconds of the parts of a process; starting Python and importing this far count as `imports`.
+
+    In a job that is forked (job_server.py) they count from when its client asked for it.
+    """
 
     def __init__(self) -> None:
         import psutil
 
-        self.seconds = {"imports": time.time() - psutil.Process(os.getpid()).create_time()}
+        since = float(os.environ.get("RELAPSE_JOB_SINCE") or psutil.Process(os.getpid()).create_time())
+        self.seconds = {"imports": time.time() - since}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -45,7 +50,8 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def write(self, path: Path | None) -> None:
-        """Write {"timings": {part: seconds}}, if there is a `path` to write to."""
+        """Write {"timings": {part: seconds}, "max_rss_mb": peak of main memory}, if there is a `path` to write to."""
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"timings": self.seconds}) + "\n")
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
+            path.write_text(json.dumps({"timings": self.seconds, "max_rss_mb": peak}) + "\n")

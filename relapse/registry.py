@@ -43,9 +43,11 @@ class Registry:
     def _caller(self) -> str:
         """The file of this registry's package whose import is under way: the one that registers."""
         directory = Path(importlib.import_module(self.package).__path__[0])
-        for frame in inspect.stack():
-            if Path(frame.filename).parent == directory:
-                return frame.filename
+        frame = inspect.currentframe()  # not inspect.stack(), which reads the source of every module there is: a second
+        while frame is not None:
+            if Path(frame.f_code.co_filename).parent == directory:
+                return frame.f_code.co_filename
+            frame = frame.f_back
         raise RuntimeError(f"{self.kind} entries are registered by a file in {self.package}")
 
     def register(self, entry: Any) -> None:

@@ -1,8 +1,9 @@
 """Where a study's time went: seconds per rule, from Snakemake's benchmark files and the jobs' own stop-watches.
 
 Reads two files per job below results/{study}/benchmarks/{rule}: a *.tsv is Snakemake's benchmark, the *.json beside it
-holds {"timings": {part: seconds}} as measured inside the job. Seconds are wall-clock seconds of jobs, summed; jobs that
-ran side by side count each. Which jobs belong to a study is the workflow's to say.
+holds {"timings": {part: seconds}, "max_rss_mb": peak}, as measured in the job: Snakemake does not see how much a
+job takes that is forked elsewhere (job_server.py). Seconds are wall-clock seconds of jobs, summed; jobs that ran side
+by side count each. Which jobs belong to a study is the workflow's to say.
 """
 
 import csv
@@ -53,7 +54,8 @@ def read_timings(folder: Path, jobs: Sequence[Path]) -> list[RuleTime]:
         name = path.relative_to(folder).parts[0]
         rule = rules.setdefault(name, RuleTime(name))
         try:
-            parts = json.loads(path.read_text(encoding="utf-8"))["timings"]
+            said = json.loads(path.read_text(encoding="utf-8"))
+            parts, peak = said["timings"], said.get("max_rss_mb", 0.0)
             with path.with_suffix(".tsv").open(newline="", encoding="utf-8") as file:
                 row = next(csv.DictReader(file, delimiter="\t"))
         except (OSError, ValueError, KeyError, StopIteration) as error:
@@ -62,7 +64,7 @@ def read_timings(folder: Path, jobs: Sequence[Path]) -> list[RuleTime]:
         rule.jobs += 1
         rule.seconds += seconds
         rule.longest = max(rule.longest, seconds)
-        rule.max_rss_mb = max(rule.max_rss_mb, _number(row.get("max_rss")))
+        rule.max_rss_mb = max(rule.max_rss_mb, _number(row.get("max_rss")), peak)
         for part, part_seconds in parts.items():
             rule.parts[part] = rule.parts.get(part, 0.0) + part_seconds
     return sorted(rules.values(), key=lambda rule: (-rule.seconds, rule.rule))

@@ -2,10 +2,14 @@
 
 from functools import cache
 
+from relapse.imports import without
+
 
 @cache
 def _scorer():
-    from rouge_score.rouge_scorer import RougeScorer
+    # For classifiers of nltk, of which it is the stemmer that would be used.
+    with without("sklearn", "scipy"):
+        from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(["rougeL"], use_stemmer=False)
 
