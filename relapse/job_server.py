@@ -151,11 +151,11 @@ def leave(done: list[str]) -> None:
 
 def main() -> None:
     atexit.register(leave, done := [])  # before any library registers something, and so called after it
-    listener = socket.socket(fileno=int(sys.argv[1]))
+    server = Server(socket.socket(fileno=int(sys.argv[1])), int(os.environ["RELAPSE_RUN"].split("-")[0]))
     import_all()
     gc.collect()
     gc.freeze()  # what a job's collections need not look at, and so not copy
-    module, *sys.argv[1:] = Server(listener, int(os.environ["RELAPSE_RUN"].split("-")[0])).serve()
+    module, *sys.argv[1:] = server.serve()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     done.append(module)
 

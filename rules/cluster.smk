@@ -8,6 +8,7 @@ def on_slurm():
 
 # By now this run holds the study's lock: its jobs are not another living run's.
 onstart:
+    fork_jobs()
     if on_slurm():
         try:
             if warning := cluster.check_none_left(Path.cwd(), RESULTS):

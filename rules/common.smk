@@ -346,26 +346,31 @@ OWN_PATH = (
     "" if WITH_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 )
 NEEDS_GPU = " RELAPSE_NEEDS_GPU=1" if GPU else ""
-# On this machine, jobs of the main environment are forked from a process that has imported torch and transformers, which
-# ends with this run; relapse/job_client.py says how. Not with a GPU, which a fork must not inherit. To debug,
-# RELAPSE_PLAIN=1 in the environment starts every job as printed.
-FORKED = (
-    sys.platform == "linux"
-    and workflow.is_main_process
-    and workflow.local_exec
-    and not workflow.deployment_settings.deployment_method
-    and not (GPU or torch.cuda.is_available())
-    and not os.environ.get("RELAPSE_PLAIN")
-)
-PYTHON = (
-    f"python() {{{{ RELAPSE_RUN={os.getpid()}-{secrets.token_hex(8)} command python -I -S"
-    f' {shlex.quote(str(ROOT))}/relapse/job_client.py "$@"; }}}}; '
-    if FORKED
-    else ""
-)
 # glibc keeps large blocks that are freed, up to a third of a job's peak; above this size they go back to the system. On a
 # GPU, torch's segments grow instead of lying about in sizes that fit nothing later.
-shell.prefix(
+SETTINGS = (
     f"set -euo pipefail; export {OWN_PATH}PYTHONPATH={shlex.quote(str(ROOT))} MALLOC_MMAP_THRESHOLD_=1048576"
-    f" PYTORCH_ALLOC_CONF=expandable_segments:True{NEEDS_GPU}; {PYTHON}"
+    f" PYTORCH_ALLOC_CONF=expandable_segments:True{NEEDS_GPU}; "
 )
+shell.prefix(SETTINGS)
+
+
+def fork_jobs():
+    """Fork this run's jobs in the main environment from a process that has imported torch and transformers.
+
+    Before a run's first job: by now it is known where jobs run. Not with a GPU, which a fork must not inherit. To debug,
+    RELAPSE_PLAIN=1 in the environment starts every job as printed. relapse/job_client.py says more.
+    """
+    if (
+        sys.platform == "linux"
+        and workflow.is_main_process
+        and workflow.local_exec
+        and not workflow.deployment_settings.deployment_method
+        and not (GPU or torch.cuda.is_available())
+        and not os.environ.get("RELAPSE_PLAIN")
+    ):
+        client = shlex.quote(str(ROOT / "relapse" / "job_client.py"))
+        run = f"RELAPSE_RUN={os.getpid()}-{secrets.token_hex(8)}"
+        shell.prefix(
+            f'{SETTINGS}python() {{{{ {run} command python -I -S {client} "$@"; }}}}; '
+        )
