@@ -6,6 +6,7 @@ Knows recovery.csv, absorption.csv and the study's entries; and how a quantizer 
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
 
 from relapse.analysis.study import Study, bits
 from relapse.paper.style import BLUE, GREEN, GREY, NAVY, ORANGE, PURPLE, VERMILION
@@ -21,13 +22,15 @@ STORAGE_MARKERS = {"float32": "s", "bfloat16": "o", "bfloat16_stochastic": "^", 
 
 
 def quantizer_colour(entry: dict) -> str:
-    """A quantizer's colour: by bits for round-to-nearest, by format or backend for the others."""
+    """A colour: by bits for round-to-nearest, paler for smaller groups; by format or backend for the others."""
     formats = {"fp4": ORANGE, "nf4": GREEN, "int8": GREY}
     if entry["backend"] in CALIBRATED_COLOURS:
         return CALIBRATED_COLOURS[entry["backend"]] if bits(entry) == 4 else GREY
     if "format" in entry:
         return formats.get(entry["format"], GREY)
-    return {8: BLUE, 4: VERMILION, 3: PURPLE}.get(bits(entry), GREEN)
+    colour = {8: BLUE, 4: VERMILION, 3: PURPLE}.get(bits(entry), GREEN)
+    paler = {64: 0.35, 32: 0.6}.get(entry.get("group_size"), 0.0)
+    return to_hex([paler + (1 - paler) * part for part in to_rgb(colour)])
 
 
 def storage_of(entry: dict) -> str:

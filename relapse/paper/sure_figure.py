@@ -130,8 +130,8 @@ def _title(study: Study, metrics: pd.DataFrame, models: list[str], four: list[st
         return max(means[name, quantizer, "knowmem_forget"] - full for quantizer in four)
 
     def words(names: list[str]) -> str:
-        low, high = (f"{round(end(map(rise, names))):+d}" for end in (min, max))
-        return f"{low} to {high} points"
+        low, high = (f"{round(end(map(rise, names))):+d}".replace("-", "−") for end in (min, max))
+        return f"{low} points" if low == high else f"{low} to {high} points"
 
     sure = [name for name in good if study.methods[name].get("mask") not in (None, "random", "released")]
     groups = {"SURE": sure, "others": [name for name in good if name not in sure]}

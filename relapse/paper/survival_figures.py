@@ -46,6 +46,7 @@ def survival_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
         axes.axhline(0, color=QUIET, linewidth=0.8)
         axes.set_xlabel("surviving share of the update  (0: the grid absorbs it, 1: all of it survives)")
         axes.set_ylabel("recovered share of what was forgotten, %")
+        axes.set_xlim(-0.03, max(1.08, shown["surviving"].max() + 0.03) if len(shown) else 1.08)
         low, high = (100 * shown["recovered"]).quantile([0.01, 0.99]).fillna(0)
         axes.set_ylim(min(-30, low - 15), max(110, high + 15))
         rho = correlation(shown["surviving"], shown["recovered"])
