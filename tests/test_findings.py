@@ -12,7 +12,7 @@ from relapse.registry import ROOT
 TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs/findings"
 CITED = re.findall(
-    r"(?:in (mechanism-\w+|quantizers|lora) )?`([\w.-]+)` / `([\w.-]+)`: (-?\d+) % \[(-?\d+), (-?\d+)\]",
+    r"(?:in (mechanism-\w+|quantizers|lora|seeds|gpu) )?`([\w.-]+)` / `([\w.-]+)`: (-?\d+) % \[(-?\d+), (-?\d+)\]",
     re.sub(r"\s+", " ", TEXT),
 )
 
