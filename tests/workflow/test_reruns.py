@@ -105,7 +105,8 @@ EDITS = {
         {f"train bios-{model}-1" for model in ("target", "retrain")}
         | unlearned(seed=1)
         | evaluations(seed=1)
-        | SUMMARY,
+        | SUMMARY
+        | {"models_table"},
     ),
     "one more method": (
         change(("methods", "npo"), {"lr": 1.0e-4, "steps": 4, "batch_size": 2, "max_length": 128}),
@@ -168,10 +169,13 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("relapse/unlearning/losses.py", unlearned() | evaluations(METHODS) | SUMMARY),
+        ("relapse/unlearning/losses.py", unlearned() | evaluations(METHODS) | SUMMARY | {"models_table"}),
         (
             "relapse/unlearning/methods/npo.py",
-            unlearned(["npo_klr", "npo_klr_sure"]) | evaluations(["npo_klr", "npo_klr_sure"]) | SUMMARY,
+            unlearned(["npo_klr", "npo_klr_sure"])
+            | evaluations(["npo_klr", "npo_klr_sure"])
+            | SUMMARY
+            | {"models_table"},
         ),
         ("relapse/quantization/rtn.py", absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY),
         ("relapse/quantization/bnb.py", set()),
