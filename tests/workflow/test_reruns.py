@@ -130,7 +130,7 @@ EDITS = {
     "a twin": (add_twin, unlearned(["npo_twin"]) | evaluations(["npo_twin"]) | SUMMARY | {"models_table"}),
     "a prediction": (
         change(("predictions",), [{"model": "ga_gdr", "quantizer": "rtn-int4", "expected": "recovered"}]),
-        {"recovery"},
+        {"recovery", "figure_survival", "figure_calibration"},  # which show what recovery.csv says
     ),
     "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
     "a removed quantizer": (
