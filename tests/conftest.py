@@ -1,11 +1,15 @@
 """Fixtures that more than one suite uses."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from copies import Workflow, new_workflow
+
+# Read when torch is imported. Test files run side by side, one on a core, and models this small gain nothing by more.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 TINY_TEXT = [
     "Question: Where was Ada Moss born?\nAnswer: Lund\n\n",

@@ -12,7 +12,7 @@ from relapse.models import load_model, load_tokenizer
 from relapse.prompts import as_prompt, as_text
 from relapse.registry import with_defaults
 from relapse.training import train
-from scripts.unlearn import knowmem_forget
+from scripts.unlearn import measure
 
 SHOTS = [{"question": "Where was Ada Moss born?", "answer": "Lund"}]
 ASKED = [{"question": "What does Ivo Brandt do?", "answer": "He is a pilot."}, {"question": "Who?", "answer": "Ada"}]
@@ -31,8 +31,8 @@ def records(loaded, corpus, name, **settings):
     return metric.records(run, with_defaults(metric.options, settings))
 
 
-def pairs():
-    return SimpleNamespace(knowmem={"forget": ASKED, "forget_icl": SHOTS})
+def pairs(split="forget"):
+    return SimpleNamespace(knowmem={split: ASKED, f"{split}_icl": SHOTS})
 
 
 def test_what_stands_behind_the_last_answer(loaded):
@@ -48,7 +48,8 @@ def test_what_stands_behind_the_last_answer(loaded):
     assert found["Answer:"] != found["Answer: "]
 
 
-def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded):
+@pytest.mark.parametrize("split", ["forget", "retain"])
+def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded, split):
     """The stop rule's look is the metric's own, with its settings."""
     seen, forward = [], loaded[0].forward
 
@@ -58,8 +59,8 @@ def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded):
 
     loaded[0].forward = heard
     try:
-        run = Evaluated(*loaded, pairs(), BatchSize(1), 0)
-        knowmem_forget(run, {"max_new_tokens": 1, "prompt_ending": "space"})
+        run = Evaluated(*loaded, pairs(split), BatchSize(1), 0)
+        measure(run, f"knowmem_{split}", {"max_new_tokens": 1, "prompt_ending": "space"})
     finally:
         loaded[0].forward = forward
     assert len(seen) == 3  # the common beginning, then the rest of each prompt

@@ -12,6 +12,7 @@ from hub_server import REVISION, Hub
 
 from relapse import models
 from relapse.batching import BatchSize
+from relapse.corpora.corpus import Corpus
 from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.fluency import fluency
@@ -141,7 +142,7 @@ def test_fluency_by_hand():
 def test_fluency_is_of_what_follows_the_beginning_of_retain_texts(loaded):
     metric = METRICS.get("fluency")
     texts = ["Ada Moss, born in Lund in 1961, is a chemist.", "She works for Arvo and collects stamps."]
-    corpus = SimpleNamespace(privleak={"retain": texts})
+    corpus = Corpus({}, [], {}, {"retain": texts}, privleak_groups={"retain": ["Ada Moss", "Ivo Brandt"]})
     settings = {"prompt_tokens": 5, "max_new_tokens": 12}
     records = metric.records(run(loaded, corpus), settings)
     tokenizer = loaded[1]
@@ -150,6 +151,7 @@ def test_fluency_is_of_what_follows_the_beginning_of_retain_texts(loaded):
         assert len(tokenizer(record["prompt"], add_special_tokens=False)["input_ids"]) == 5
         assert record["generated"] == continuation(loaded, record["prompt"], 12)
         assert record["score"] == 100 * fluency(record["generated"])
+    assert [record["group"] for record in records] == ["Ada Moss", "Ivo Brandt"]
     expected = sum(record["score"] for record in records) / 2
     assert metric.score(records, settings, 50, None).value == pytest.approx(expected)
 
