@@ -202,12 +202,12 @@ rule models_table:
             {"models": STUDY["models"], "methods": MADE_HOW}
             | {"corpora": CORPORA, "seeds": SEEDS}
         ),
-        folder=f"{RESULTS}/models",
+        folder=subpath(output[0], parent=True),
         source=source("scripts/models_table.py"),
     message:
         "What every model was made with, and how its unlearning ended: {output}"
     shell:
-        "python -m scripts.models_table --settings {params.settings} --models-dir {params.folder} --out {output}"
+        "python -m scripts.models_table --settings {params.settings} --models-dir {params.folder}/models --out {output}"
         " > {log} 2>&1"
 
 

@@ -320,7 +320,7 @@ def stop_metrics(method):
 
 
 def stop_option(wildcards):
-    """What a run that stops by a rule needs to know: how to ask."""
+    """How a run that stops early is to ask."""
     if not (asked := stop_metrics(wildcards.method)):
         return ""
     return f"--metrics {quoted(asked)} --batch-size {STUDY['evaluation']['batch_size']}"
