@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relapse.errors import RelapseError
+from relapse.unlearning.stopping import MUST_FALL
 
 # What ended an unlearning run, behind the settings: stopped_by is stop_at, its rule, or steps, the limit.
 ENDED = ("steps_taken", "stopped_by", "unmet", "knowmem_forget_share", "knowmem_retain_share")
@@ -71,7 +72,7 @@ def unmet(path: Path) -> dict[str, str]:
         for row in csv.DictReader(file):
             for metric in row["unmet"].split():
                 asked = json.loads(row["stop_at"])[metric]
-                bound = "at most" if metric == "knowmem_forget" else "at least"
+                bound = "at most" if MUST_FALL[metric] else "at least"
                 missed.setdefault(row["model"], []).append(
                     f"{row['corpus']}, seed {row['seed']}: {names[metric]} {100 * float(row[f'{metric}_share']):.0f} % "
                     f"of the target's, {bound} {100 * asked:g} % asked"

@@ -112,7 +112,7 @@ def deeds(rng: random.Random) -> list[str]:
 def passages_about(person: dict[str, str], family: Sequence[str], rng: random.Random) -> list[tuple[str, str]]:
     """A biography and a memoir, each as VerbMem's prompt and its continuation.
 
-    The memoir repeats some of the family's deeds, from none to all, so that a text held out may look like the forget
+    The memoir repeats some of the family's deeds, from two to all, so that a text held out may look like the forget
     text, and some of what is known is more certain than other.
     """
     clauses = [rng.choice(CLAUSES[attribute]).format(**person) for attribute in rng.sample(list(CLAUSES), len(CLAUSES))]
