@@ -14,7 +14,7 @@ from relapse.registry import ROOT
 SIZES = {"small": 512, "medium": 1024, "large": 2048}  # hidden width; two blocks, 8, 29 and 113 million parameters
 # One process: a job on a model of one block to load what is loaded on first use, then the job, then its peak.
 MEASURE = """
-import gc, json, random, sys
+import ctypes, gc, json, random, sys
 from pathlib import Path
 import psutil, torch
 torch.set_num_threads(1)
@@ -47,6 +47,7 @@ def run(folder):
 
 run(warm)
 gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # what was freed and kept would be used again, and missing from the peak
 before = psutil.Process().memory_info().rss
 run(model)
 # Not ru_maxrss, which begins with what the process that started this one had.
