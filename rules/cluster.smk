@@ -1,5 +1,5 @@
 # What only a run on a SLURM cluster needs; everything else about one is in profiles/slurm.
-from relapse import cluster
+from relapse.study import slurm_jobs
 
 
 def on_slurm():
@@ -11,7 +11,7 @@ onstart:
     fork_jobs()
     if on_slurm():
         try:
-            if warning := cluster.check_none_left(Path.cwd(), RESULTS):
+            if warning := slurm_jobs.check_none_left(Path.cwd(), RESULTS):
                 logger.warning(warning)
         except RelapseError as error:
             sys.exit(f"error: {error}")
@@ -19,4 +19,4 @@ onstart:
 
 onerror:
     if on_slurm():
-        logger.error(cluster.AFTER_A_FAILURE)
+        logger.error(slurm_jobs.AFTER_A_FAILURE)

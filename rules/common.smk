@@ -14,16 +14,16 @@ import torch
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
-from relapse import config as study_config
-from relapse.errors import RelapseError
+from relapse.study import config as study_config
+from relapse.runtime.errors import RelapseError
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric
-from relapse.models import NO_GPU
-from relapse.preflight import trained_in
+from relapse.runtime.device import NO_GPU
+from relapse.study.preflight import trained_in
 from relapse.quantization import BACKENDS
 from relapse.quantization import Calibrated as CalibratedBackend
-from relapse.sources import digest
+from relapse.runtime.code_digest import digest
 from relapse.unlearning.methods import METHODS
 
 if not workflow.overwrite_configfiles:
@@ -359,7 +359,7 @@ def fork_jobs():
     """Fork this run's jobs in the main environment from a process that has imported torch and transformers.
 
     Before a run's first job: by now it is known where jobs run. Not with a GPU, which a fork must not inherit. To debug,
-    RELAPSE_PLAIN=1 in the environment starts every job as printed. relapse/job_client.py says more.
+    RELAPSE_PLAIN=1 in the environment starts every job as printed. relapse/runtime/job_client.py says more.
     """
     if (
         sys.platform == "linux"
@@ -369,7 +369,7 @@ def fork_jobs():
         and not (GPU or torch.cuda.is_available())
         and not os.environ.get("RELAPSE_PLAIN")
     ):
-        client = shlex.quote(str(ROOT / "relapse" / "job_client.py"))
+        client = shlex.quote(str(ROOT / "relapse" / "runtime" / "job_client.py"))
         run = f"RELAPSE_RUN={os.getpid()}-{secrets.token_hex(8)}"
         shell.prefix(
             f'{SETTINGS}python() {{{{ {run} command python -I -S {client} "$@"; }}}}; '

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from relapse import models
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
-from relapse.errors import exit_on_error
-from relapse.model_files import read_model
+from relapse.models.files import read_model
+from relapse.models.weights import StoredWeights
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     known = read_model(args.target)
     layers = [f"{layer}.weight" for layer in known.linear]
     target, unlearned = (
-        models.StoredWeights(folder, layers if known.transposed else ()) for folder in (args.target, args.model)
+        StoredWeights(folder, layers if known.transposed else ()) for folder in (args.target, args.model)
     )
     training = json.loads((args.model / "training.json").read_text())
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}

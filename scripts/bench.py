@@ -15,13 +15,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from relapse import config, models
-from relapse.batching import BatchSize
 from relapse.corpora import SOURCES
-from relapse.errors import exit_on_error
 from relapse.metrics.generation import generate
-from relapse.prompts import prompts
-from relapse.sequences import Tokens, windows
+from relapse.models.random_base import build_base, train_tokenizer
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import exit_on_error
+from relapse.study import config
+from relapse.text.prompts import prompts
+from relapse.text.windows import Tokens, windows
 from relapse.unlearning import saliency
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
@@ -33,7 +34,7 @@ REPEATS = 15
 
 
 def padded(model, batch) -> Tokens:
-    """`relapse.sequences.predict` with all windows padded to the longest one, and an attention mask."""
+    """`relapse.text.windows.predict` with all windows padded to the longest one, and an attention mask."""
     width = max(map(len, batch))
     input_ids = torch.tensor([window + [0] * (width - len(window)) for window in batch])
     mask = torch.tensor([[1] * len(window) + [0] * (width - len(window)) for window in batch])
@@ -193,10 +194,10 @@ def subject(description: str) -> tuple:
     entry = next(entry for entry in study["corpora"].values())
     base = study["models"]["base"]
     corpus = SOURCES.get(entry["source"]).read(entry)
-    tokenizer = models.train_tokenizer(
+    tokenizer = train_tokenizer(
         [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
     )
-    return study, corpus, models.build_base(base["architecture"], base["seed"], tokenizer).eval(), tokenizer
+    return study, corpus, build_base(base["architecture"], base["seed"], tokenizer).eval(), tokenizer
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
-from relapse import models
-from relapse.calibration import draw
-from relapse.errors import exit_on_error
-from relapse.model_files import read_model
+from relapse.models.files import read_model
+from relapse.models.saving import save
 from relapse.quantization import BACKENDS, DataFree
+from relapse.quantization.calibration import draw
+from relapse.runtime.errors import exit_on_error
 from scripts.bench import subject
 
 REPEATS = 3
@@ -47,7 +47,7 @@ def main() -> None:
     study, corpus, random_model, tokenizer = subject(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         model, out = Path(folder) / "model", Path(folder) / "out"
-        models.save(random_model, tokenizer, model, {})
+        save(random_model, tokenizer, model, {})
         weights = sum(map(prod, read_model(model).linear.values()))
         print(f"quantizers: seconds for a million weights ({weights / 1e6:.2f} million here), windows x tokens of text")
         for name, quantizer in study["quantizers"].items():

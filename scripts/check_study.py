@@ -10,10 +10,10 @@ import shutil
 
 import torch
 
-from relapse import config
-from relapse.errors import RelapseError, exit_on_error
-from relapse.models import NO_GPU
 from relapse.planning import fit, plan, remote
+from relapse.runtime.device import NO_GPU
+from relapse.runtime.errors import RelapseError, exit_on_error
+from relapse.study import config
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import csv
 import json
 from pathlib import Path
 
-from relapse.errors import exit_on_error
+from relapse.runtime.errors import exit_on_error
 
 COLUMNS = ("corpus", "model", "seed", "quantizer", "metric", "value", "ci_low", "ci_high", "n")
 

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import comparison_table
-from relapse.paper.published import compare
-from relapse.paper.tables import read_cells
+from relapse.report import comparison_table
+from relapse.report.published import compare
+from relapse.report.tables import read_cells
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

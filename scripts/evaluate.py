@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from relapse import models
-from relapse.errors import ConfigError, RelapseError, exit_on_error
-from relapse.evaluation import evaluate, read_records, write_records
-from relapse.given import as_json, check_given
+from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.models.loading import import_transformers
 from relapse.planning import fit, memory
-from relapse.progress import Stopwatch
+from relapse.runtime.errors import ConfigError, RelapseError, exit_on_error
+from relapse.runtime.progress import Stopwatch
+from relapse.study.given import as_json, check_given
 
 
 def check(quantizers: list, metrics: dict | None, evaluation: dict) -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
-        models.import_transformers()
+        import_transformers()
     if not args.checked:
         check(args.quantizer, args.metrics, args.evaluation)
     if args.metrics is None and not args.reference:

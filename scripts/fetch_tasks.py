@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from relapse.errors import exit_on_error
 from relapse.metrics import METRICS
-from relapse.registry import with_defaults
+from relapse.runtime.errors import exit_on_error
+from relapse.runtime.registry import with_defaults
 
 
 def main() -> None:

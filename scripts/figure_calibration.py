@@ -6,9 +6,9 @@ from pathlib import Path
 
 from relapse.analysis.recovery import read_csv
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import style
-from relapse.paper.calibration_figure import calibration_figure
+from relapse.report import style
+from relapse.report.calibration_figure import calibration_figure
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import style
-from relapse.paper.grid_figure import grid_figure, middle_rate
+from relapse.report import style
+from relapse.report.grid_figure import grid_figure, middle_rate
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import style
-from relapse.paper.sure_figure import sure_figure
+from relapse.report import style
+from relapse.report.sure_figure import sure_figure
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import style
-from relapse.paper.cells import read_cells
-from relapse.paper.survival_figures import lr_figure, survival_figure
+from relapse.report import style
+from relapse.report.rows import read_cells
+from relapse.report.survival_figures import lr_figure, survival_figure
+from relapse.runtime.errors import exit_on_error
 
 FIGURES = {"survival": survival_figure, "lr": lr_figure}
 

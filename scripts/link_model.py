@@ -8,11 +8,11 @@ import json
 import shutil
 from pathlib import Path
 
-from relapse import bfloat16_copy
-from relapse.errors import RelapseError, exit_on_error
-from relapse.hub import snapshot
-from relapse.model_files import MODEL_FILES, read_config, tensor_shapes
+from relapse.models import bfloat16_copy
+from relapse.models.files import MODEL_FILES, read_config, tensor_shapes
 from relapse.quantization import TOKENIZER_FILES
+from relapse.runtime.errors import RelapseError, exit_on_error
+from relapse.runtime.hub import snapshot
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from relapse import models
 from relapse.corpora.muse import read_folder
-from relapse.errors import exit_on_error
-from relapse.prompts import tokenizer_texts
+from relapse.models.random_base import build_base, train_tokenizer
+from relapse.models.saving import save
+from relapse.runtime.errors import exit_on_error
+from relapse.text.prompts import tokenizer_texts
 
 
 def main() -> None:
@@ -17,9 +18,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     corpus = read_folder(args.corpus)
-    tokenizer = models.train_tokenizer(tokenizer_texts(corpus), args.settings["architecture"]["vocab_size"])
-    model = models.build_base(args.settings["architecture"], args.settings["seed"], tokenizer)
-    models.save(model, tokenizer, args.out, {"settings": args.settings})
+    tokenizer = train_tokenizer(tokenizer_texts(corpus), args.settings["architecture"]["vocab_size"])
+    model = build_base(args.settings["architecture"], args.settings["seed"], tokenizer)
+    save(model, tokenizer, args.out, {"settings": args.settings})
     print(f"random Llama with {model.num_parameters():,} parameters and {len(tokenizer):,} tokens")
 
 

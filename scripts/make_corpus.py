@@ -6,8 +6,8 @@ from pathlib import Path
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.errors import exit_on_error
-from relapse.registry import with_defaults
+from relapse.runtime.errors import exit_on_error
+from relapse.runtime.registry import with_defaults
 
 
 def main() -> None:

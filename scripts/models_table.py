@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from relapse.analysis.settings import endings, write_csv
-from relapse.errors import exit_on_error
+from relapse.analysis.models_table import endings, write_csv
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

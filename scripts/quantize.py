@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 
-from relapse import models
-from relapse.calibration import draw
 from relapse.corpora.muse import read_folder
-from relapse.errors import RelapseError, exit_on_error
-from relapse.given import as_json, check_given
-from relapse.model_files import read_model
+from relapse.models.files import read_model
+from relapse.models.loading import load_tokenizer
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
-from relapse.registry import with_defaults
+from relapse.quantization.calibration import draw
+from relapse.runtime.errors import RelapseError, exit_on_error
+from relapse.runtime.registry import with_defaults
+from relapse.study.given import as_json, check_given
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
             f"sample_length is {settings['sample_length']}, must be at most {context}, the context of {args.model} "
             "(max_position_embeddings in its config.json)"
         )
-    windows, facts = draw(models.load_tokenizer(args.model), read_folder(args.corpus), settings)
+    windows, facts = draw(load_tokenizer(args.model), read_folder(args.corpus), settings)
     print(
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
         f"{facts.overlapping} left out for their overlap"

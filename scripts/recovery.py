@@ -7,8 +7,8 @@ from pathlib import Path
 from relapse.analysis.recovery import recoveries, write_csv
 from relapse.analysis.retained import Reader
 from relapse.analysis.study import read_study
-from relapse.errors import exit_on_error
-from relapse.paper import recovery_table
+from relapse.report import recovery_table
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from relapse.analysis.headline import headline
 from relapse.analysis.retained import Reader, retained, write_csv
 from relapse.analysis.study import read_statements, read_study
-from relapse.errors import exit_on_error
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

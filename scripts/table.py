@@ -4,10 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-from relapse.analysis.settings import unmet
+from relapse.analysis.models_table import unmet
 from relapse.analysis.study import read_statements, read_study
-from relapse.errors import exit_on_error
-from relapse.paper import tables
+from relapse.report import tables
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from relapse.analysis.timings import read_timings, write_csv
-from relapse.errors import exit_on_error
-from relapse.paper import style
-from relapse.paper.time_figure import time_figure
+from relapse.report import style
+from relapse.report.time_figure import time_figure
+from relapse.runtime.errors import exit_on_error
 
 
 def main() -> None:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import torch
 
-from relapse import models, training
 from relapse.corpora.corpus import WORLD
 from relapse.corpora.muse import read_folder
-from relapse.errors import exit_on_error
+from relapse.models.loading import check_vocabulary, import_transformers, load_model, load_tokenizer
+from relapse.models.random_base import scale_weights
+from relapse.models.saving import save
 from relapse.planning import fit, memory
-from relapse.progress import Progress, Stopwatch
-from relapse.seeding import seed_for
+from relapse.runtime.errors import exit_on_error
+from relapse.runtime.progress import Progress, Stopwatch
+from relapse.runtime.seeds import seed_for
+from relapse.training.fine_tuning import train
 
 PARTS = {"target": ("forget", "retain1", "retain2", WORLD), "retrain": ("retain1", "retain2", WORLD)}
 
@@ -33,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
-        models.import_transformers()
+        import_transformers()
     raw = read_folder(args.corpus).raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
     texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw.get(part, ())))
@@ -41,12 +44,12 @@ def main() -> None:
         needed = memory.training(shape, args.settings, fit.WIDTH[args.compute], torch.cuda.is_available())
         fit.require(needed, f"training {args.model}", "Lower batch_size or max_length, or use compute: bfloat16.")
     with stopwatch.part("load"):
-        model = models.load_model(args.base, getattr(torch, args.compute))
-        tokenizer = models.load_tokenizer(args.base)
-    models.check_vocabulary(model, tokenizer, args.base)
+        model = load_model(args.base, getattr(torch, args.compute))
+        tokenizer = load_tokenizer(args.base)
+    check_vocabulary(model, tokenizer, args.base)
     progress = Progress(args.settings["steps"])
     with stopwatch.part("training"):
-        training.train(
+        train(
             model,
             tokenizer,
             texts,
@@ -55,9 +58,9 @@ def main() -> None:
             lambda step, loss: progress(step, loss=loss),
         )
     if args.settings["weight_scale"] != 1:
-        models.scale_weights(model, args.settings["weight_scale"])
+        scale_weights(model, args.settings["weight_scale"])
     stopwatch.write(args.timings)
-    models.save(
+    save(
         model,
         tokenizer,
         args.out,

@@ -8,16 +8,17 @@ from statistics import fmean
 
 import torch
 
-from relapse import models
-from relapse.batching import BatchSize
 from relapse.corpora.muse import read_folder
-from relapse.errors import exit_on_error
 from relapse.metrics import METRICS, Evaluated
+from relapse.models.loading import check_vocabulary, import_transformers, load_model, load_tokenizer
+from relapse.models.saving import save
 from relapse.planning import fit, memory
-from relapse.progress import Progress, Stopwatch
-from relapse.registry import with_defaults
-from relapse.seeding import seed_for
-from relapse.sequences import concatenated_windows, windows
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import exit_on_error
+from relapse.runtime.progress import Progress, Stopwatch
+from relapse.runtime.registry import with_defaults
+from relapse.runtime.seeds import seed_for
+from relapse.text.windows import concatenated_windows, windows
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import STORAGE
@@ -75,18 +76,18 @@ def main() -> None:
     args = parser.parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
-        models.import_transformers()
+        import_transformers()
     settings = args.settings
     corpus = read_folder(args.corpus)
-    tokenizer = models.load_tokenizer(args.target)
+    tokenizer = load_tokenizer(args.target)
     forget, retain = (
         cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
     )
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
     with stopwatch.part("load"):
-        model = models.load_model(args.target, getattr(torch, args.compute))
-    models.check_vocabulary(model, tokenizer, args.target)
+        model = load_model(args.target, getattr(torch, args.compute))
+    check_vocabulary(model, tokenizer, args.target)
     progress = Progress(steps_of(settings, len(forget)))
     run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
     asked = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in args.metrics.items()}
@@ -106,7 +107,7 @@ def main() -> None:
     shares = "".join(f", {metric} {100 * share:.0f} % of the target's" for metric, share in ended["shares"].items())
     print(f"{args.name} ended after {done['steps']} steps by {ended['stopped_by']}{shares}")
     stopwatch.write(args.timings)
-    models.save(
+    save(
         model,
         tokenizer,
         args.out,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from relapse import config
-from relapse.errors import ConfigError
+from relapse.runtime.errors import ConfigError
+from relapse.study import config
 
 REMOVE = object()
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from relapse.batching import BatchSize, attempt
-from relapse.errors import RelapseError
+from relapse.runtime.batching import BatchSize, attempt
+from relapse.runtime.errors import RelapseError
 
 
 def raising(error: Exception):

@@ -5,7 +5,7 @@ import sys
 
 import yaml
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 
 def test_every_quantizer_has_its_seconds_for_a_million_weights(tmp_path):

@@ -10,15 +10,16 @@ from unicodedata import normalize
 import pytest
 import torch
 
-from relapse import models
-from relapse.calibration import CALIBRATION, Facts, draw, grams, read_facts
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.corpora.muse import read_folder
-from relapse.errors import ConfigError, RelapseError
+from relapse.models.loading import load_tokenizer
+from relapse.models.random_base import train_tokenizer
 from relapse.quantization import BACKENDS
+from relapse.quantization.calibration import CALIBRATION, Facts, draw, grams, read_facts
 from relapse.quantization.folding import Folding
-from relapse.registry import ROOT, with_defaults
+from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.registry import ROOT, with_defaults
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
-    return models.load_tokenizer(tiny_llama)
+    return load_tokenizer(tiny_llama)
 
 
 def settings(**changes):
@@ -127,7 +128,7 @@ def test_a_file_that_is_not_utf_8_is_named(corpus, tokenizer, tmp_path):
 @pytest.mark.parametrize("words", [1, 20, 700])
 def test_no_token_of_a_text_is_lost_or_doubled(corpus, tmp_path, words):
     """A text of one word, of less than a window, and of many windows; letters outside ASCII are several tokens each."""
-    tokenizer = models.train_tokenizer(["stamps"], 320)  # begins a text with BOS
+    tokenizer = train_tokenizer(["stamps"], 320)  # begins a text with BOS
     text = " ".join(f"\u017cycie{number}" for number in range(words))
     path = tmp_path / "mine.txt"
     path.write_text(text, encoding="utf-8")

@@ -5,9 +5,9 @@ import pytest
 
 from relapse.analysis.recovery import Recovery
 from relapse.analysis.study import read_study
-from relapse.errors import RelapseError
-from relapse.paper.calibration_figure import calibration_figure, shown
-from relapse.paper.tables import quantizer_study
+from relapse.report.calibration_figure import calibration_figure, shown
+from relapse.report.tables import quantizer_study
+from relapse.runtime.errors import RelapseError
 
 GPTQ = {"backend": "gptq", "bits": 4, "group_size": 64, "samples": 8, "sample_length": 64}
 SETTINGS = {

@@ -1,15 +1,15 @@
-"""What is looked up about an earlier run's SLURM jobs; tests/slurm shows it on a cluster."""
+"""What is looked up about an earlier run's SLURM jobs; tests/slurm shows it on a slurm_jobs."""
 
 import pytest
 
-from relapse import cluster
-from relapse.errors import RelapseError
+from relapse.runtime.errors import RelapseError
+from relapse.study import slurm_jobs
 
 
 def test_without_squeue_nothing_is_taken_for_granted(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RelapseError, match="squeue does not say whether an earlier run's jobs are still there"):
-        cluster.check_none_left(tmp_path, "results/mini")
+        slurm_jobs.check_none_left(tmp_path, "results/mini")
 
 
 def test_jobs_beside_another_study_that_runs_are_told_and_no_error(tmp_path, monkeypatch):
@@ -23,6 +23,6 @@ def test_jobs_beside_another_study_that_runs_are_told_and_no_error(tmp_path, mon
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text("results/mini/metrics.csv\n")
     with pytest.raises(RelapseError, match=r"scancel 1$"):
-        cluster.check_none_left(tmp_path, "results/mini")
+        slurm_jobs.check_none_left(tmp_path, "results/mini")
     (locks / "1.output.lock").write_text("results/mini-other/metrics.csv\n")
-    assert cluster.check_none_left(tmp_path, "results/mini").endswith("would write the same files: 1")
+    assert slurm_jobs.check_none_left(tmp_path, "results/mini").endswith("would write the same files: 1")

@@ -3,7 +3,7 @@
 import pytest
 from small_study import edited, problems, study
 
-from relapse import config
+from relapse.study import config
 
 NPO = {"lr": 1e-5, "steps": 2, "max_length": 64, "alpha": 1.0}
 FLOAT = {"method": "npo_klr", "storage": "float32"}

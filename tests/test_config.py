@@ -7,9 +7,9 @@ import pytest
 import yaml
 from small_study import REMOVE, edited, problems, study
 
-from relapse import config
-from relapse.evaluation import EVALUATION
-from relapse.model_files import describe
+from relapse.evaluation.evaluate import EVALUATION
+from relapse.models.files import describe
+from relapse.study import config
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 

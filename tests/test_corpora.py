@@ -11,9 +11,9 @@ from relapse.corpora import SOURCES
 from relapse.corpora.corpus import layout, write
 from relapse.corpora.muse import read_folder, read_hub
 from relapse.corpora.synthetic import FIRST_NAMES, SURNAMES
-from relapse.errors import ConfigError
-from relapse.prompts import tokenizer_texts
-from relapse.registry import with_defaults
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import with_defaults
+from relapse.text.prompts import tokenizer_texts
 from scripts.train import PARTS
 
 SMALL = {"source": "synthetic", "forget": 3, "retain1": 4, "retain2": 3, "holdout": 2}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from relapse.analysis.settings import endings, unmet, write_csv
-from relapse.errors import RelapseError
+from relapse.analysis.models_table import endings, unmet, write_csv
+from relapse.runtime.errors import RelapseError
 
 MODELS = {
     "target": {"source": "train", "lr": 3e-3},

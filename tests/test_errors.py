@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from relapse.errors import RelapseError, exit_on_error
+from relapse.runtime.errors import RelapseError, exit_on_error
 
 
 def raising(error: Exception):

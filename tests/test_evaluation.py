@@ -9,9 +9,9 @@ import torch
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.errors import RelapseError
-from relapse.evaluation import evaluate, read_records, write_records
-from relapse.registry import ROOT, with_defaults
+from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import ROOT, with_defaults
 
 METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
 
@@ -127,12 +127,13 @@ def test_retrain_is_its_own_reference(tiny_llama, muse):
 
 
 def test_a_broken_model_gets_no_score(tiny_llama, muse, tmp_path):
-    from relapse import models
+    from relapse.models.loading import load_model, load_tokenizer
+    from relapse.models.saving import save
 
-    model, tokenizer = models.load_model(tiny_llama), models.load_tokenizer(tiny_llama)
+    model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
     with torch.no_grad():
         model.lm_head.weight[5] = float("nan")
-    models.save(model, tokenizer, tmp_path / "broken", {})
+    save(model, tokenizer, tmp_path / "broken", {})
     with pytest.raises(RelapseError, match="non-finite"):
         evaluate(tmp_path / "broken", muse, {"backend": "full"}, METRICS | {"privleak": {"reference": 0.5}})
 
@@ -140,7 +141,7 @@ def test_a_broken_model_gets_no_score(tiny_llama, muse, tmp_path):
 def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    from relapse.models import load_model
+    from relapse.models.loading import load_model
 
     for file in tiny_llama.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

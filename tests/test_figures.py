@@ -10,8 +10,8 @@ import pytest
 from relapse.analysis import timings
 from relapse.analysis.retained import Retained, write_csv
 from relapse.analysis.study import read_study
-from relapse.errors import RelapseError
-from relapse.paper import figures, time_figure
+from relapse.report import figures, time_figure
+from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

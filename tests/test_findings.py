@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs/findings"

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from relapse.batching import BatchSize
-from relapse.errors import RelapseError
 from relapse.metrics.generation import Sampling, _choose, common_prefix, generate
-from relapse.models import load_model, load_tokenizer
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import RelapseError
 
 SHOTS = "Question: Where was Ada Moss born?\nAnswer: Lund\n\n"
 PROMPTS = [

@@ -14,13 +14,13 @@ from test_corpora import hub_layout, synthetic
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.models import load_model
-from relapse.registry import ROOT, with_defaults
+from relapse.models.loading import load_model
+from relapse.runtime.registry import ROOT, with_defaults
 
 DOWNLOAD = """
 import json, sys
-from relapse.errors import exit_on_error
-from relapse.hub import snapshot
+from relapse.runtime.errors import exit_on_error
+from relapse.runtime.hub import snapshot
 exit_on_error(lambda: print(snapshot(*json.loads(sys.argv[1]))))
 """
 FILES = {"config.json": b'{"a": 1}\n', "model.safetensors": bytes(range(256)) * 4000, "notes.md": b"not asked for\n"}

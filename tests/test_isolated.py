@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relapse.errors import ConfigError, RelapseError
 from relapse.quantization import BACKENDS, packed
 from relapse.quantization.autogptq import finish, quantize_config
 from relapse.quantization.legacy import older, readable
-from relapse.registry import with_defaults
+from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.registry import with_defaults
 
 
 def pack(codes: list[int], bits: int, places: tuple[int, ...] | None = None) -> int:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relapse import bfloat16_copy
-from relapse.errors import RelapseError
-from relapse.models import load_model, load_tokenizer, read_tensors
-from relapse.registry import ROOT
+from relapse.models import bfloat16_copy
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.models.weights import read_tensors
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import ROOT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 ENVS = ROOT / "envs"
 PIN = re.compile(r"^([a-z0-9][\w.-]*==[^\\\n]*[^\\\s])", re.MULTILINE)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from relapse import models
-from relapse.errors import ConfigError
-from relapse.registry import with_defaults
-from relapse.sequences import windows
+from relapse.models.loading import linear_layers, load_model, load_tokenizer
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import with_defaults
+from relapse.text.windows import windows
 from relapse.unlearning import lora
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.storage import store
@@ -34,7 +34,7 @@ COMMON = {
 
 
 def run(folder, model, method="npo_klr", **settings):
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     forget, retain = (
         windows(tokenizer, texts, 24, random.Random(0))
         for texts in (["Ada Moss is a chemist born in Lund."] * 4, ["Ivo Brandt is a pilot who collects stamps."] * 4)
@@ -45,13 +45,13 @@ def run(folder, model, method="npo_klr", **settings):
 
 
 def moved(folder, model) -> set[str]:
-    old = dict(models.load_model(folder).named_parameters())
+    old = dict(load_model(folder).named_parameters())
     return {name for name, value in model.named_parameters() if not torch.equal(value, old[name])}
 
 
 @pytest.mark.parametrize("storage", ["float32", "bfloat16", "bfloat16_stochastic"])
 def test_merged_is_w_plus_alpha_over_rank_b_a_rounded_once(tiny_llama, storage):
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     before = model.get_submodule(Q).weight.detach().clone()
     other = model.get_submodule("model.layers.1.mlp.up_proj").weight.detach().clone()
     lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
@@ -72,7 +72,7 @@ def test_merged_is_w_plus_alpha_over_rank_b_a_rounded_once(tiny_llama, storage):
 def test_a_merge_smaller_than_half_a_spacing_is_lost_in_bfloat16_and_kept_in_float32(tiny_llama):
     """At 1.0 bfloat16's neighbours are 2^-8 below and 2^-7 above: a change of 2^-10 rounds back, one of 2^-6 stays."""
     for storage, change, stays in (("bfloat16", 2**-10, False), ("bfloat16", 2**-6, True), ("float32", 2**-10, True)):
-        model = models.load_model(tiny_llama)
+        model = load_model(tiny_llama)
         with torch.no_grad():
             model.get_submodule(Q).weight.fill_(1.0)
         lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
@@ -85,7 +85,7 @@ def test_a_merge_smaller_than_half_a_spacing_is_lost_in_bfloat16_and_kept_in_flo
 
 
 def test_adapters_change_nothing_before_they_are_trained_and_off_they_are_the_target(tiny_llama):
-    model, tokens = models.load_model(tiny_llama), torch.tensor([[5, 6, 7, 8]])
+    model, tokens = load_model(tiny_llama), torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         target = model(tokens).logits
         parameters = lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
@@ -104,7 +104,7 @@ def test_the_resident_reference_is_no_second_model(tiny_llama, monkeypatch):
     def refuse(*_):
         raise AssertionError("a second model")
 
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     monkeypatch.setattr("relapse.unlearning.reference.copy", SimpleNamespace(deepcopy=refuse))
     done = run(tiny_llama, model, reference="model")
     assert done["trained"] == sum(2 * (out + into) for out, into in SHAPES) * 2  # rank 2, two blocks
@@ -123,7 +123,7 @@ def test_layers_are_chosen_by_the_ends_of_their_names():
 
 
 def test_only_target_modules_move(tiny_llama):
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     run(tiny_llama, model, lora=ADAPTERS | {"target_modules": ["q_proj", "v_proj"]})
     expected = {f"model.layers.{block}.self_attn.{part}_proj.weight" for block in (0, 1) for part in "qv"}
     assert moved(tiny_llama, model) == expected
@@ -132,20 +132,20 @@ def test_only_target_modules_move(tiny_llama):
 @pytest.mark.parametrize("mask", ["paper", "random"])
 def test_sure_gives_adapters_to_the_modules_that_its_mask_keeps(tiny_llama, mask):
     """The same modules as without LoRA, since the mask comes from the target's own weights."""
-    model, plain = models.load_model(tiny_llama), models.load_model(tiny_llama)
+    model, plain = load_model(tiny_llama), load_model(tiny_llama)
     done = run(tiny_llama, model, "npo_klr_sure", mask=mask, percentile=70)
     without = run(tiny_llama, plain, "npo_klr_sure", mask=mask, percentile=70, parameters="full")
     assert done["moving"] == without["moving"] and moved(tiny_llama, model) == set(done["moving"])
 
 
 def test_sures_mask_chooses_among_the_layers_with_an_adapter(tiny_llama):
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     done = run(tiny_llama, model, "npo_klr_sure", percentile=50, lora=ADAPTERS | {"target_modules": ["o_proj"]})
     assert done["moving"] and all(name.endswith("o_proj.weight") for name in done["moving"])
 
 
 def test_sure_as_released_trains_every_adapter(tiny_llama):
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     done = run(tiny_llama, model, "ga_gdr_sure", mask="released")
     assert done["moving"] is None
-    assert moved(tiny_llama, model) == {f"{layer}.weight" for layer in models.linear_layers(model)}
+    assert moved(tiny_llama, model) == {f"{layer}.weight" for layer in linear_layers(model)}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from relapse.sequences import Tokens
+from relapse.text.windows import Tokens
 from relapse.unlearning import losses
 from relapse.unlearning.methods import METHODS, Side
 

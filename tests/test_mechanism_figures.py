@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from relapse.analysis.study import read_study
-from relapse.errors import RelapseError
-from relapse.paper.cells import read_cells
-from relapse.paper.grid_figure import first_bucket, grid_figure, middle_rate
-from relapse.paper.style import write
-from relapse.paper.sure_figure import compared, forgets, sure_figure
-from relapse.paper.survival_figures import lr_figure, survival_figure
+from relapse.report.grid_figure import first_bucket, grid_figure, middle_rate
+from relapse.report.rows import read_cells
+from relapse.report.style import write
+from relapse.report.sure_figure import compared, forgets, sure_figure
+from relapse.report.survival_figures import lr_figure, survival_figure
+from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
 QUANTIZERS = {

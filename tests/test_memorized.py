@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from relapse.batching import BatchSize
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.generation import generate
 from relapse.metrics.knowmem import ENDS
-from relapse.models import load_model, load_tokenizer
-from relapse.prompts import as_prompt, as_text
-from relapse.registry import with_defaults
-from relapse.training import train
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.registry import with_defaults
+from relapse.text.prompts import as_prompt, as_text
+from relapse.training.fine_tuning import train
 from scripts.unlearn import measure
 
 SHOTS = [{"question": "Where was Ada Moss born?", "answer": "Lund"}]

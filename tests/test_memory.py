@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from relapse.errors import RelapseError
 from relapse.planning import fit, memory
-from relapse.registry import ROOT
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import ROOT
 
 SIZES = {"small": 512, "medium": 1024, "large": 2048}  # hidden width; two blocks, 8, 29 and 113 million parameters
 # One process: a job on a model of one block to load what is loaded on first use, then the job, then its peak.
@@ -18,27 +18,28 @@ import ctypes, gc, json, random, sys
 from pathlib import Path
 import psutil, torch
 torch.set_num_threads(1)
-from relapse import models, training
-from relapse.batching import BatchSize
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.training.fine_tuning import train
+from relapse.runtime.batching import BatchSize
 from relapse.metrics.generation import generate
 from relapse.metrics.verbmem import VerbMem
 from relapse.quantization import BACKENDS
-from relapse.registry import with_defaults
+from relapse.runtime.registry import with_defaults
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.trainer import unlearn
 
 warm, model, kind, settings = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 
 def run(folder):
-    rng, tokenizer = random.Random(0), models.load_tokenizer(folder)
+    rng, tokenizer = random.Random(0), load_tokenizer(folder)
     texts = [" ".join(f"{rng.randrange(10**6)}" for _ in range(200)) for _ in range(16)]
     if kind == "train":
-        training.train(models.load_model(folder), tokenizer, texts, settings, 0, lambda *_: None)
+        train(load_model(folder), tokenizer, texts, settings, 0, lambda *_: None)
     elif kind == "unlearn":
         method = METHODS.get(settings["method"])
         windows = [[rng.randrange(2, 300) for _ in range(settings["max_length"])] for _ in range(8)]
         settings_with_defaults = with_defaults(method.options, settings)
-        unlearn(models.load_model(folder), windows, windows, method, settings_with_defaults, 0, lambda *_: None)
+        unlearn(load_model(folder), windows, windows, method, settings_with_defaults, 0, lambda *_: None)
     else:
         loaded = BACKENDS.get("rtn").load(folder, {"bits": 4, "group_size": 64})
         prompts = [text[: settings["characters"]] for text in texts]
@@ -90,9 +91,10 @@ JOBS = {
 
 
 def build(folder, hidden, layers):
-    from relapse import models
+    from relapse.models.random_base import build_base, train_tokenizer
+    from relapse.models.saving import save
 
-    tokenizer = models.train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], 300)
+    tokenizer = train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], 300)
     architecture = {
         "hidden_size": hidden,
         "intermediate_size": 3 * hidden,
@@ -101,7 +103,7 @@ def build(folder, hidden, layers):
         "vocab_size": 1024,
         "max_position_embeddings": 2048,
     }
-    models.save(models.build_base(architecture, 0, tokenizer), tokenizer, folder, {})
+    save(build_base(architecture, 0, tokenizer), tokenizer, folder, {})
     return folder
 
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from relapse.errors import RelapseError
 from relapse.metrics import METRICS
 from relapse.metrics.bootstrap import clusters, mean_score, resamples
 from relapse.metrics.generation import cut
 from relapse.metrics.knowmem import ENDS
 from relapse.metrics.privleak import min_k, wins
 from relapse.metrics.rouge import rouge_l
-from relapse.prompts import few_shot_prompt
+from relapse.runtime.errors import RelapseError
+from relapse.text.prompts import few_shot_prompt
 
 
 def test_rouge_l_by_hand():

@@ -5,9 +5,9 @@ import torch
 from oracles.gptq import gptq
 from oracles.rtn import rtn, steps
 
-from relapse.models import load_model
+from relapse.models.loading import load_model
 from relapse.quantization import BACKENDS
-from relapse.registry import with_defaults
+from relapse.runtime.registry import with_defaults
 
 WINDOWS = torch.randint(2, 300, (12, 64), generator=torch.Generator().manual_seed(0)).tolist()
 FIRST = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]  # what they see depends on no rounded weight

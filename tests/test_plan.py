@@ -9,14 +9,15 @@ import pytest
 import torch
 import yaml
 
-from relapse import config, preflight
-from relapse.models import load_model, train_tokenizer
+from relapse.models.loading import load_model
+from relapse.models.random_base import train_tokenizer
 from relapse.planning import memory, plan
 from relapse.planning.plan import Job
 from relapse.planning.remote import Remote
-from relapse.prompts import tokenizer_texts
-from relapse.registry import ROOT
-from relapse.sequences import concatenated_windows
+from relapse.runtime.registry import ROOT
+from relapse.study import config, preflight
+from relapse.text.prompts import tokenizer_texts
+from relapse.text.windows import concatenated_windows
 
 CUDA = torch.cuda.is_available()
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from small_study import edited, problems
 
-from relapse import config
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.registry import with_defaults
+from relapse.runtime.registry import with_defaults
+from relapse.study import config
 
 
 @pytest.fixture

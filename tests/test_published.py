@@ -6,9 +6,9 @@ import io
 import pytest
 
 from relapse.analysis.study import read_study
-from relapse.paper import comparison_table
-from relapse.paper.published import compare, read
-from relapse.paper.tables import Cell
+from relapse.report import comparison_table
+from relapse.report.published import compare, read
+from relapse.report.tables import Cell
 
 SETTINGS = {
     "study": "toy",

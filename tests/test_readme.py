@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from test_retained import settings, write_records
 from relapse.analysis import recovery
 from relapse.analysis.retained import Reader
 from relapse.analysis.study import read_study
-from relapse.paper import recovery_table
+from relapse.report import recovery_table
 
 QUANTIZERS = {"full": {"backend": "full"}, "rtn-int4": {"backend": "rtn", "bits": 4, "group_size": 64}}
 N = 40

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from relapse.errors import ConfigError
-from relapse.registry import ROOT, Registry, with_defaults
-from relapse.sources import digest, executed
+from relapse.runtime.code_digest import digest, executed
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import ROOT, Registry, with_defaults
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def project(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_text(textwrap.dedent(text))
 
-    write("things/__init__.py", "from relapse.registry import Registry\nTHINGS = Registry('thing', 'things')\n")
+    write("things/__init__.py", "from relapse.runtime.registry import Registry\nTHINGS = Registry('thing', 'things')\n")
     write(
         "things/fruit.py",
         """
@@ -40,9 +40,9 @@ def project(tmp_path, monkeypatch):
 def test_a_file_in_the_package_is_found_without_being_told(project, monkeypatch):
     import things
 
-    import relapse.registry
+    import relapse.runtime.registry
 
-    monkeypatch.setattr(relapse.registry, "ROOT", project)
+    monkeypatch.setattr(relapse.runtime.registry, "ROOT", project)
     assert things.THINGS.names() == ["apple"]
     assert things.THINGS.source("apple") == "things/fruit.py"
     with pytest.raises(ConfigError, match=r"unknown thing 'appel'. Did you mean 'apple'\? Allowed: apple."):

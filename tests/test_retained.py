@@ -11,7 +11,7 @@ import pytest
 from relapse.analysis import retained as analysis
 from relapse.analysis.headline import headline
 from relapse.analysis.study import bits, read_study
-from relapse.errors import RelapseError
+from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
 QUANTIZERS = {

@@ -5,10 +5,10 @@ import random
 import pytest
 import torch
 
-from relapse import models
-from relapse.errors import RelapseError
-from relapse.registry import with_defaults
-from relapse.sequences import windows
+from relapse.models.loading import linear_layers, load_model, load_tokenizer
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import with_defaults
+from relapse.text.windows import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
@@ -31,13 +31,13 @@ COMMON = {
 
 def run(folder, **settings):
     """Unlearned and original model, and what the trainer says of the run."""
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     forget, retain = (
         windows(tokenizer, texts, 24, random.Random(0))
         for texts in (["Ada Moss is a chemist born in Lund."] * 4, ["Ivo Brandt is a pilot who collects stamps."] * 4)
     )
     method = METHODS.get("npo_klr_sure")
-    before, model = models.load_model(folder), models.load_model(folder)
+    before, model = load_model(folder), load_model(folder)
     settings = with_defaults(method.options, COMMON | settings)
     done = unlearn(model, forget, retain, method, settings, 0, lambda *step: None)
     return before, model, done
@@ -58,10 +58,10 @@ def test_saliency_of_many_parts_is_not_lost_in_bfloat16(tiny_llama):
     """1,000 equal parts have the gradient of one; a sum in bfloat16 stands still after 256 to 512 of them."""
     method = METHODS.get("ga_sure")
     settings = with_defaults(method.options, COMMON | {"micro_batch": 1})
-    window = models.load_tokenizer(tiny_llama)("Ada Moss is a chemist.")["input_ids"]
+    window = load_tokenizer(tiny_llama)("Ada Moss is a chemist.")["input_ids"]
     scores = []
     for dtype, parts in ((torch.float32, 1), (torch.bfloat16, 1000)):
-        model, forget = models.load_model(tiny_llama, dtype), [window] * parts
+        model, forget = load_model(tiny_llama, dtype), [window] * parts
         scores.append(target_saliency(model, forget, method, settings, Reference(model, forget, [], method, settings)))
     torch.testing.assert_close(scores[1], scores[0], rtol=0.05, atol=0)
 
@@ -115,7 +115,7 @@ def test_a_random_mask_has_as_many_modules_of_each_size():
 @pytest.mark.parametrize("mask", ["paper", "random"])
 def test_weights_outside_a_module_mask_stay_bit_identical(tiny_llama, mask):
     before, after, done = run(tiny_llama, mask=mask, percentile=80)
-    linear = {f"{layer}.weight" for layer in models.linear_layers(before)}
+    linear = {f"{layer}.weight" for layer in linear_layers(before)}
     assert moved(before, after) == set(done["moving"])
     assert set(done["moving"]) < linear
     assert len(done["moving"]) == 3  # of 14: place 13 * 80 % = 10.4, so the modules above the eleventh
@@ -126,18 +126,18 @@ def test_paper_keeps_the_modules_with_the_largest_forget_gradient(tiny_llama):
     _, _, more = run(tiny_llama, percentile=50)
     assert set(few["moving"]) < set(more["moving"])
     _, _, control = run(tiny_llama, percentile=90, mask="random")
-    sizes = {name: weight.numel() for name, weight in models.load_model(tiny_llama).named_parameters()}
+    sizes = {name: weight.numel() for name, weight in load_model(tiny_llama).named_parameters()}
     assert sorted(sizes[name] for name in few["moving"]) == sorted(sizes[name] for name in control["moving"])
 
 
 def test_all_modules_may_be_chosen_where_asked_for(tiny_llama):
     before, after, done = run(tiny_llama, modules="all", percentile=20)
-    linear = {f"{layer}.weight" for layer in models.linear_layers(before)}
+    linear = {f"{layer}.weight" for layer in linear_layers(before)}
     assert set(done["moving"]) - linear and moved(before, after) == set(done["moving"])
 
 
 def test_a_mask_without_a_quantized_weight_is_refused_with_its_key(tiny_llama):
-    model = models.load_model(tiny_llama)
+    model = load_model(tiny_llama)
     names = list(saliency.eligible(model, {"modules": "all", "parameters": "full"}))
     scores = torch.tensor([1.0 if name == "lm_head.weight" else 0.0 for name in names])
     settings = {"mask": "paper", "modules": "all", "percentile": 100}
@@ -149,7 +149,7 @@ def test_a_mask_without_a_quantized_weight_is_refused_with_its_key(tiny_llama):
 
 def test_row_mask_moves_no_other_tensor_and_not_every_row(tiny_llama):
     before, after, done = run(tiny_llama, mask="row", percentile=90, steps=1)
-    linear = {f"{layer}.weight" for layer in models.linear_layers(before)}
+    linear = {f"{layer}.weight" for layer in linear_layers(before)}
     assert done["moving"] is None
     names = moved(before, after)
     assert names and names <= linear

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from relapse.config.schema import SCHEMA
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
+from relapse.study.schema import SCHEMA
 from relapse.unlearning.methods import METHODS
 
 

@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
-from relapse.models import load_model, load_tokenizer, train_tokenizer
-from relapse.sequences import Order, concatenated_windows, length_groups, predict, windows
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.models.random_base import train_tokenizer
+from relapse.text.windows import Order, concatenated_windows, length_groups, predict, windows
 from relapse.unlearning.trainer import retain_index, steps_of
 from scripts import unlearn
 

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from relapse import config, preflight
-from relapse.errors import ConfigError
 from relapse.metrics import PAPER_METRICS
-from relapse.registry import ROOT
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import ROOT
+from relapse.study import config, preflight
 
 
 def test_the_default_study_is_valid_and_runs_everything_the_paper_has():

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from small_study import MINIMAL
 
-from relapse import config
-from relapse.errors import ConfigError
+from relapse.runtime.errors import ConfigError
+from relapse.study import config
 
 
 def written(folder: Path, text: str | bytes) -> Path:

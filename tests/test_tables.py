@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from relapse.analysis.study import read_study
-from relapse.errors import RelapseError
-from relapse.paper import tables
-from relapse.paper.tables import Cell
+from relapse.report import tables
+from relapse.report.tables import Cell
+from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

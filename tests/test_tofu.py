@@ -9,9 +9,9 @@ from hub_server import REVISION, Hub
 
 from relapse.corpora import SOURCES
 from relapse.corpora.muse import read_folder
-from relapse.errors import ConfigError
-from relapse.prompts import prompts
-from relapse.registry import ROOT, with_defaults
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import ROOT, with_defaults
+from relapse.text.prompts import prompts
 
 TOFU = SOURCES.get("tofu")
 

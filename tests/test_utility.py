@@ -10,13 +10,13 @@ import pytest
 import torch
 from hub_server import REVISION, Hub
 
-from relapse import models
-from relapse.batching import BatchSize
 from relapse.corpora.corpus import Corpus
-from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.fluency import fluency
-from relapse.registry import ROOT, with_defaults
+from relapse.models.loading import load_model, load_tokenizer
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import ROOT, with_defaults
 
 CHOICES = [
     {"question": "Where was Ada Moss born?", "choices": ["Lund", "Oslo", "Rome, in 1961"], "answer": 0},
@@ -55,7 +55,7 @@ metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}
 @pytest.fixture(scope="module")
 def loaded(tiny_llama):
     """The tiny Llama in float32 with its tokenizer."""
-    return models.load_model(tiny_llama, torch.float32), models.load_tokenizer(tiny_llama)
+    return load_model(tiny_llama, torch.float32), load_tokenizer(tiny_llama)
 
 
 def run(loaded, corpus=None, batch_size=4):

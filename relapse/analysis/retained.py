@@ -26,8 +26,8 @@ import numpy as np
 
 from relapse.analysis.inference import Known, mean_interval
 from relapse.analysis.study import Study
-from relapse.errors import RelapseError
 from relapse.metrics.bootstrap import resamples
+from relapse.runtime.errors import RelapseError
 
 KNOWLEDGE = ("verbmem_forget", "knowmem_forget")
 AVERAGE, ALL = "average", "all"

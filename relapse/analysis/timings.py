@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relapse.errors import RelapseError
+from relapse.runtime.errors import RelapseError
 
 PARTS = ("imports", "load", "quantize", "score", "training")
 REST = "rest"

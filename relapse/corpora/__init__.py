@@ -4,6 +4,6 @@ A source (one file of this package) turns a config entry into a `Corpus`; on dis
 MUSE's layout, so whatever comes later reads MUSE's own data and the synthetic one alike.
 """
 
-from relapse.registry import Registry
+from relapse.runtime.registry import Registry
 
 SOURCES = Registry("corpus source", "relapse.corpora")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEAK_PARTS, RAW_PARTS, WORLD_FILE, Corpus
-from relapse.corpora.origin import described, options
-from relapse.errors import ConfigError
-from relapse.hub import snapshot
+from relapse.corpora.location import described, options
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.hub import snapshot
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from relapse.corpora import SOURCES
 from relapse.corpora.companies import LEAST, MOST, companies
 from relapse.corpora.corpus import Corpus
-from relapse.errors import ConfigError
-from relapse.seeding import seed_for
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.seeds import seed_for
 
 FIRST_NAMES = """Adela Bruno Celia Darius Edda Fabian Greta Hakon Imelda Jorah Katya Lorenz Mirela Nestor Ottilie Pavel
 Quirin Rosalba Soren Tamsin Ulric Verena Wendel Xenia Yorick Zelda Anselm Birgit Cosmo Delphine Emeric Fiora Gideon

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
-from relapse.corpora.origin import described, options
-from relapse.errors import ConfigError
-from relapse.hub import snapshot
-from relapse.prompts import as_prompt, as_text
-from relapse.seeding import seed_for
+from relapse.corpora.location import described, options
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.hub import snapshot
+from relapse.runtime.seeds import seed_for
+from relapse.text.prompts import as_prompt, as_text
 
 # split -> the split of those who are kept, and of those whom no model is trained on
 SPLITS = {

@@ -7,10 +7,10 @@ are apart so that intervals can be drawn again without the model.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relapse.registry import Registry
+from relapse.runtime.registry import Registry
 
 if TYPE_CHECKING:  # it imports torch, which tables and figures do without
-    from relapse.batching import BatchSize
+    from relapse.runtime.batching import BatchSize
 
 METRICS = Registry("metric", "relapse.metrics")
 # M1 to M4, what a plain evaluation computes.

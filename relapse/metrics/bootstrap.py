@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from relapse.metrics import Score
-from relapse.seeding import seed_for
+from relapse.runtime.seeds import seed_for
 
 LEVEL = (2.5, 97.5)
 

@@ -12,9 +12,9 @@ from functools import cache
 
 import torch
 
-from relapse.batching import BatchSize
-from relapse.errors import RelapseError
-from relapse.seeding import seed_for
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.seeds import seed_for
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
-from relapse.prompts import ENDINGS, prompts
+from relapse.text.prompts import ENDINGS, prompts
 
 # MUSE's: a blank line, or the beginning of another question.
 ENDS = ("\n\n", "\nQuestion", "Question:")

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import example_counts, interval
-from relapse.sequences import predict
+from relapse.runtime.errors import RelapseError
+from relapse.text.windows import predict
 
 RATIOS = (5, 10, 20, 30, 40, 50, 60)  # percentages of the released MUSE evaluation, which reports 40
 

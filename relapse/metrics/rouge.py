@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from relapse.imports import without
+from relapse.runtime.imports import without
 
 
 @cache

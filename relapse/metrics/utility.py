@@ -10,11 +10,11 @@ import math
 from functools import cache
 from pathlib import Path
 
-from relapse.batching import attempt
-from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
-from relapse.registry import did_you_mean
+from relapse.runtime.batching import attempt
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import did_you_mean
 
 FEWSHOT_SEED = 1234  # the harness's own, which its published scores use
 

@@ -8,7 +8,7 @@ from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
-from relapse.seeding import seed_for
+from relapse.runtime.seeds import seed_for
 
 CONTINUATION = {
     "max_new_tokens": {

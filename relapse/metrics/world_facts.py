@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from relapse.errors import RelapseError
 from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import check_context
-from relapse.prompts import choice_texts, question_context
-from relapse.sequences import predict
+from relapse.runtime.errors import RelapseError
+from relapse.text.prompts import choice_texts, question_context
+from relapse.text.windows import predict
 
 
 class WorldFacts:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from relapse.errors import RelapseError
-from relapse.model_files import read_config, tensor_shapes
+from relapse.models.files import read_config, tensor_shapes
 from relapse.planning import memory
+from relapse.runtime.errors import RelapseError
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 WIDTH = {"float32": 4, "bfloat16": 2}

@@ -12,7 +12,7 @@ have nearly the same in other places.
 from collections.abc import Mapping
 from typing import Any
 
-from relapse.model_files import Architecture
+from relapse.models.files import Architecture
 from relapse.unlearning.methods import METHODS
 
 STORED = 2  # bytes of a weight on disk: bfloat16

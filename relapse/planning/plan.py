@@ -13,18 +13,25 @@ from typing import Any
 
 import torch
 
-from relapse import bfloat16_copy
-from relapse.calibration import PARTS
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
-from relapse.model_files import Model, location
+from relapse.models import bfloat16_copy
+from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
-from relapse.preflight import local_corpora, local_models, longest_prompt, metric_prompts, started_from, trained_in
-from relapse.prompts import choice_texts
 from relapse.quantization import BACKENDS, Calibrated
-from relapse.sequences import SEPARATOR
+from relapse.quantization.calibration import PARTS
+from relapse.study.preflight import (
+    local_corpora,
+    local_models,
+    longest_prompt,
+    metric_prompts,
+    started_from,
+    trained_in,
+)
+from relapse.text.prompts import choice_texts
+from relapse.text.windows import SEPARATOR
 
 IMPORTS = 5.0  # seconds until a job has imported what it needs
 EFFICIENCY = 0.5  # share of a matrix product's speed that a whole training step reaches

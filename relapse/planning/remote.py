@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relapse import hub
-from relapse.errors import RelapseError
-from relapse.model_files import MODEL_FILES, Architecture, Model, describe, read_config
+from relapse.models.files import MODEL_FILES, Architecture, Model, describe, read_config
+from relapse.runtime import hub
+from relapse.runtime.errors import RelapseError
 
 
 @dataclass

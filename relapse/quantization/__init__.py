@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.errors import ConfigError, RelapseError
 from relapse.quantization.folding import Folding
-from relapse.registry import Registry
+from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.registry import Registry
 
 BACKENDS = Registry("quantizer backend", "relapse.quantization")
 
@@ -139,7 +139,7 @@ class Calibrated(Backend):
         (Path(out_dir) / VERSIONS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
-        from relapse.models import load_model
+        from relapse.models.loading import load_model
 
         self._must_be_quantized(model_dir)
         return load_model(model_dir, dtype=dtype)
@@ -155,7 +155,7 @@ class Calibrated(Backend):
 
     def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         """The weights of the linear layers as the checkpoint has them: layer + ".weight" -> (out, in) float32."""
-        from relapse.models import linear_layers
+        from relapse.models.loading import linear_layers
 
         model = self.load(checkpoint, {})
         return {f"{name}.weight": model.get_submodule(name).weight.detach() for name in linear_layers(model)}
@@ -182,7 +182,7 @@ def layer_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
 
     Raises RelapseError for a model with matrices elsewhere, which would stay in full precision without a word.
     """
-    from relapse.models import linear_layers
+    from relapse.models.loading import linear_layers
 
     convolution = torch.nn.modules.conv._ConvNd  # a few numbers for each channel, which no quantizer rounds
     elsewhere = [name for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]

@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.calibration import CALIBRATION
-from relapse.errors import RelapseError
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -21,9 +19,11 @@ from relapse.quantization import (
     layer_shapes,
     packed,
 )
+from relapse.quantization.calibration import CALIBRATION
 from relapse.quantization.folding import Folding
 from relapse.quantization.legacy import readable, restore_config
-from relapse.registry import with_defaults
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import with_defaults
 
 CLIP_ROWS = 64  # its clipping search takes rows in batches of 256 or 64, and refuses another rest
 GROUP_SIZES = (16, 32, 64, 128)  # that the kernels know which score its checkpoints

@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.calibration import CALIBRATION
-from relapse.errors import RelapseError
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -22,8 +20,10 @@ from relapse.quantization import (
     layer_shapes,
     packed,
 )
+from relapse.quantization.calibration import CALIBRATION
 from relapse.quantization.legacy import readable, restore_config
-from relapse.registry import with_defaults
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import with_defaults
 
 PACKED = 32  # rows and inputs that it packs at a time; what is left over it would drop without a word
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)  # that the kernels know which score its checkpoints

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.errors import RelapseError
 from relapse.quantization import BACKENDS, layer_shapes
 from relapse.quantization.compressor import SCHEME, LLMCompressor
 from relapse.quantization.folding import Folding
+from relapse.runtime.errors import RelapseError
 
 
 class AWQ(LLMCompressor):

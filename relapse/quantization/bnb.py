@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.errors import ConfigError, RelapseError
-from relapse.models import device
 from relapse.quantization import BACKENDS, DataFree, Grid, check_multiples, layer_shapes
-from relapse.registry import with_defaults
+from relapse.runtime.device import device
+from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.registry import with_defaults
 
 BLOCK = 64  # weights that share a scale in the 4-bit formats, along the flattened matrix
 PACKED_ROWS = 32  # that its kernel for CPUs with AVX512-BF16 takes at a time

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from relapse.calibration import CALIBRATION
-from relapse.errors import RelapseError
-from relapse.models import linear_layers, load_model
+from relapse.models.loading import linear_layers, load_model
 from relapse.quantization import Calibrated, check_group_size, copy_tokenizer, layer_shapes
+from relapse.quantization.calibration import CALIBRATION
 from relapse.quantization.folding import Folding
-from relapse.registry import with_defaults
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import with_defaults
 
 GROUP_SIZE = {
     "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],

@@ -16,7 +16,7 @@ class Full(DataFree):
     examples = ({},)
 
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
-        from relapse.models import load_model
+        from relapse.models.loading import load_model
 
         return load_model(model_dir, dtype=dtype)
 

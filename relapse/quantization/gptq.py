@@ -5,10 +5,10 @@ Knows which of llm-compressor's options a config may set; windows, checkpoints a
 
 from typing import Any, ClassVar
 
-from relapse.errors import RelapseError
 from relapse.quantization import BACKENDS
 from relapse.quantization.compressor import SCHEME, LLMCompressor
 from relapse.quantization.folding import Folding
+from relapse.runtime.errors import RelapseError
 
 
 class GPTQ(LLMCompressor):

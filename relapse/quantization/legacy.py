@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from relapse.errors import RelapseError
+from relapse.runtime.errors import RelapseError
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from relapse.errors import RelapseError
-from relapse.models import read_tensors
+from relapse.models.weights import read_tensors
+from relapse.runtime.errors import RelapseError
 
 AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # place in an int32 of each of eight neighbouring codes (awq, "gemm")
 

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from relapse.errors import RelapseError
 from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size, layer_shapes
-from relapse.registry import with_defaults
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import with_defaults
 
 
 def quantize(
@@ -89,7 +89,7 @@ class RoundToNearest(DataFree):
 
     @torch.no_grad()
     def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
-        from relapse.models import load_model
+        from relapse.models.loading import load_model
 
         settings = with_defaults(self.options, settings)
         model = load_model(model_dir, dtype=dtype)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
-from relapse.errors import ConfigError
-from relapse.models import linear_layers
+from relapse.models.loading import linear_layers
+from relapse.runtime.errors import ConfigError
 from relapse.unlearning.storage import store
 
 

@@ -8,7 +8,7 @@ B windows, never padding: logits (M, V) and targets (M,). How logits come about 
 import torch
 import torch.nn.functional as F
 
-from relapse.sequences import Tokens
+from relapse.text.windows import Tokens
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from relapse.batching import BatchSize
-from relapse.errors import RelapseError, disk_is_full
-from relapse.sequences import Tokens, predict
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import RelapseError, disk_is_full
+from relapse.text.windows import Tokens, predict
 from relapse.unlearning import lora
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side

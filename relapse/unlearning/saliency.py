@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import torch
 
-from relapse.errors import RelapseError
-from relapse.models import linear_layers
+from relapse.models.loading import linear_layers
+from relapse.runtime.errors import RelapseError
 from relapse.unlearning.lora import adapted_layers
 
 SURE = {

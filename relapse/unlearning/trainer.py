@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from relapse.batching import BatchSize, attempt
-from relapse.errors import RelapseError
-from relapse.seeding import seed_for
-from relapse.sequences import Order, predict
+from relapse.runtime.batching import BatchSize, attempt
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.seeds import seed_for
+from relapse.text.windows import Order, predict
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
 from relapse.unlearning.reference import Reference, Windows, batches

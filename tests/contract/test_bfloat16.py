@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from relapse.config.schema import assemble, fill
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.errors import ConfigError
-from relapse.evaluation import evaluate
+from relapse.evaluation.evaluate import evaluate
 from relapse.quantization import BACKENDS
-from relapse.registry import ROOT, with_defaults
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.registry import ROOT, with_defaults
+from relapse.study.schema import assemble, fill
 
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
 

@@ -10,10 +10,11 @@ import tempfile
 import pytest
 import torch
 
-from relapse import models
-from relapse.errors import RelapseError
-from relapse.registry import ROOT, with_defaults
-from relapse.sequences import Tokens, predict
+from relapse.models.loading import linear_layers, load_model, load_tokenizer
+from relapse.models.saving import save
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.registry import ROOT, with_defaults
+from relapse.text.windows import Tokens, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
 from relapse.unlearning.reference import Reference
@@ -41,12 +42,12 @@ full_and_lora = pytest.mark.parametrize("parameters", ["full", "lora"])
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
-    return models.load_tokenizer(tiny_llama)
+    return load_tokenizer(tiny_llama)
 
 
 @pytest.fixture
 def model(tiny_llama):
-    return models.load_model(tiny_llama)
+    return load_model(tiny_llama)
 
 
 def each(tokenizer, texts):
@@ -75,7 +76,7 @@ def weights(model):
 @full_and_lora
 @every_method
 def test_same_seed_same_bytes(tiny_llama, tokenizer, method, parameters):
-    first, second, other = (models.load_model(tiny_llama) for _ in range(3))
+    first, second, other = (load_model(tiny_llama) for _ in range(3))
     losses = run(first, tokenizer, method, parameters=parameters)
     assert losses == run(second, tokenizer, method, parameters=parameters)
     run(other, tokenizer, method, seed=1, parameters=parameters)
@@ -96,7 +97,7 @@ def test_what_may_move_moves_and_stays_finite(model, tokenizer, method):
             moved.add(name)
     matrices = {name for name, weight in before.items() if weight.dim() == 2}
     if method.sure:
-        assert moved and moved < {f"{layer}.weight" for layer in models.linear_layers(model)}
+        assert moved and moved < {f"{layer}.weight" for layer in linear_layers(model)}
     else:
         assert moved >= matrices
     assert not model.training
@@ -108,7 +109,7 @@ def test_with_lora_linear_weights_move_and_nothing_else_does(model, tokenizer, m
     run(model, tokenizer, method, parameters="lora", storage="float32")
     after = weights(model)
     assert list(after) == list(before)  # adapters are gone, and every name is what it was
-    linear = {f"{layer}.weight" for layer in models.linear_layers(model)}
+    linear = {f"{layer}.weight" for layer in linear_layers(model)}
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved and (moved < linear if method.sure else moved == linear)
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -119,7 +120,7 @@ def test_with_lora_linear_weights_move_and_nothing_else_does(model, tokenizer, m
 @every_method
 def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, method, parameters):
     for storage, representable in (("bfloat16", True), ("bfloat16_stochastic", True), ("float32", False)):
-        model = models.load_model(tiny_llama)
+        model = load_model(tiny_llama)
         run(model, tokenizer, method, storage=storage, parameters=parameters)
         everything = torch.cat([parameter.flatten() for parameter in weights(model).values()])
         assert torch.equal(everything, everything.bfloat16().float()) == representable
@@ -163,7 +164,7 @@ def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, me
 @full_and_lora
 @every_method
 def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tokenizer, method, parameters):
-    cached, resident = (models.load_model(tiny_llama) for _ in range(2))
+    cached, resident = (load_model(tiny_llama) for _ in range(2))
     # a small lr, since Adam makes much of the rounding by which the two batchings differ
     common = {"storage": "float32", "lr": 1e-4, "parameters": parameters}
     expected = run(cached, tokenizer, method, **common)
@@ -177,7 +178,7 @@ def test_a_reference_on_disk_gives_the_same_bytes_and_leaves_nothing(
     tiny_llama, tokenizer, method, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    in_memory, on_disk = (models.load_model(tiny_llama) for _ in range(2))
+    in_memory, on_disk = (load_model(tiny_llama) for _ in range(2))
     assert run(in_memory, tokenizer, method) == run(on_disk, tokenizer, method, reference="disk")
     assert all(torch.equal(a, b) for a, b in zip(weights(in_memory).values(), weights(on_disk).values(), strict=True))
     assert list(tmp_path.iterdir()) == []
@@ -188,12 +189,12 @@ def test_a_table_that_the_disk_has_no_room_for_is_told_before_it_is_filled(small
     disk, on_it = small_disk
     settings = settings_for(METHODS.get("ga_klr"), reference="disk")
     run_it = f"""
-from relapse import models
-from relapse.errors import exit_on_error
+from relapse.models.loading import load_model
+from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
 windows = [[2 + i % 300 for i in range(513)]] * 8
-model = models.load_model({str(tiny_llama)!r})
+model = load_model({str(tiny_llama)!r})
 exit_on_error(lambda: Reference(model, windows, windows, METHODS.get("ga_klr"), {settings!r}))
 """
     done = subprocess.run(
@@ -241,7 +242,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(model, tokenizer, method):
 @full_and_lora
 @every_method
 def test_checkpointed_gradients_are_the_same(tiny_llama, tokenizer, method, parameters):
-    kept, computed_again = (models.load_model(tiny_llama) for _ in range(2))
+    kept, computed_again = (load_model(tiny_llama) for _ in range(2))
     common = {"parameters": parameters, "storage": "float32"}
     expected = run(kept, tokenizer, method, **common)
     assert run(computed_again, tokenizer, method, gradient_checkpointing=True, **common) == expected
@@ -252,7 +253,7 @@ def test_checkpointed_gradients_are_the_same(tiny_llama, tokenizer, method, para
 @every_method
 def test_a_batch_that_does_not_fit_goes_in_halves(tiny_llama, tokenizer, method, capsys):
     """Out of memory at the first step: what a run with micro_batch 1 gives, bit for bit."""
-    halved, limited = (models.load_model(tiny_llama) for _ in range(2))
+    halved, limited = (load_model(tiny_llama) for _ in range(2))
     expected = run(halved, tokenizer, method, micro_batch=1)
     forward, passes = limited.forward, []
 
@@ -272,7 +273,7 @@ def test_a_batch_that_does_not_fit_goes_in_halves(tiny_llama, tokenizer, method,
 def test_a_step_is_halved_where_its_resident_reference_does_not_fit(tiny_llama, tokenizer, monkeypatch):
     """A second model that takes one window at a time: micro_batch falls to 1, with the losses of micro_batch 1."""
     method = METHODS.get("npo_klr")
-    expected, limited = (models.load_model(tiny_llama) for _ in range(2))
+    expected, limited = (load_model(tiny_llama) for _ in range(2))
     losses = run(expected, tokenizer, method, reference="model", micro_batch=1)
 
     def small(self, half, indices, forward=Reference._forward):
@@ -291,10 +292,10 @@ def test_what_is_saved_loads_again(model, tokenizer, method, parameters, tmp_pat
 
     run(model, tokenizer, method, parameters=parameters)
     kept = weights(model)
-    models.save(model, tokenizer, tmp_path, {"method": method.name})
+    save(model, tokenizer, tmp_path, {"method": method.name})
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert all(torch.equal(kept[name], value) for name, value in weights(loaded).items())
-    assert models.load_tokenizer(tmp_path)("Ada")["input_ids"] == tokenizer("Ada")["input_ids"]
+    assert load_tokenizer(tmp_path)("Ada")["input_ids"] == tokenizer("Ada")["input_ids"]
 
 
 @every_method

@@ -13,11 +13,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from relapse.errors import ConfigError, RelapseError
-from relapse.models import linear_layers
+from relapse.models.loading import linear_layers
 from relapse.quantization import BACKENDS, Backend, Calibrated, DataFree
 from relapse.quantization.folding import Folding
-from relapse.registry import with_defaults
+from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.registry import with_defaults
 
 
 def cases(kind: type) -> list:

@@ -21,10 +21,10 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from relapse.errors import ConfigError, RelapseError
-from relapse.model_files import read_model
-from relapse.models import StoredWeights
+from relapse.models.files import read_model
+from relapse.models.weights import StoredWeights
 from relapse.quantization import BACKENDS, check_group_size, check_multiples
+from relapse.runtime.errors import ConfigError, RelapseError
 
 WINDOWS = torch.randint(2, 300, (8, 32), generator=torch.Generator().manual_seed(0)).tolist()
 SIZES = {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 HERE = Path(__file__).parent
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "relapse", "schemas", "report", "envs", "profiles")

@@ -20,7 +20,8 @@ from in_legacy import WINDOWS
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from relapse.models import linear_layers, read_tensors
+from relapse.models.loading import linear_layers
+from relapse.models.weights import read_tensors
 from relapse.quantization import BACKENDS
 from relapse.quantization.folding import Folding
 

@@ -13,10 +13,10 @@ import pytest
 from copies import new_workflow
 from small_study import edited
 
-from relapse import config
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT, with_defaults
+from relapse.study import config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
 
@@ -35,7 +35,7 @@ class Run:
 
     def start(self, module: str, *arguments: str, forked: bool = True) -> subprocess.Popen:
         """A job with its output and errors in a pipe."""
-        client = ["-I", "-S", str(ROOT / "relapse/job_client.py")] if forked else []
+        client = ["-I", "-S", str(ROOT / "relapse/runtime/job_client.py")] if forked else []
         command = [sys.executable, *client, "-m", module, *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -57,7 +57,7 @@ class Run:
         found = []
         for process in psutil.process_iter():
             try:
-                if "relapse.job_server" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                if "relapse.runtime.job_server" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                     found += [process] if process.environ()["RELAPSE_RUN"] == self.environment["RELAPSE_RUN"] else []
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue

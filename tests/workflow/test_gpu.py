@@ -10,7 +10,7 @@ from copies import new_workflow
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT, with_defaults
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 TOLD = "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained"

@@ -8,10 +8,12 @@ import torch
 import yaml
 from copies import new_workflow
 
-from relapse import models
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.registry import with_defaults
+from relapse.models.loading import load_tokenizer
+from relapse.models.random_base import build_base, train_tokenizer
+from relapse.models.saving import save
+from relapse.runtime.registry import with_defaults
 
 ARCHITECTURE = {
     "hidden_size": 64,
@@ -37,9 +39,9 @@ def given(tmp_path_factory):
         (muse / f"raw/{part}.txt").write_text("\n\n".join(texts), encoding="utf-8")
     (muse / "knowmem/retain_qa.json").rename(muse / "knowmem/retain2_qa.json")
     (muse / "knowmem/retain_qa_icl.json").rename(muse / "knowmem/retain2_qa_icl.json")
-    tokenizer = models.train_tokenizer([text for texts in corpus.raw.values() for text in texts], 512)
+    tokenizer = train_tokenizer([text for texts in corpus.raw.values() for text in texts], 512)
     for seed, name in enumerate(("target", "retrain")):
-        models.save(models.build_base(ARCHITECTURE, seed, tokenizer), tokenizer, folder / name, {})
+        save(build_base(ARCHITECTURE, seed, tokenizer), tokenizer, folder / name, {})
     return folder
 
 
@@ -80,7 +82,7 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
     weights = results / "models/news/target/seed0/model.safetensors"
     assert weights.is_symlink() and weights.resolve() == (given / "target/model.safetensors").resolve()
     training = json.loads((results / "models/news/ga_klr/seed0/training.json").read_text())
-    tokenizer = models.load_tokenizer(given / "target")
+    tokenizer = load_tokenizer(given / "target")
     tokens = len(tokenizer((given / "muse/raw/forget.txt").read_text(), add_special_tokens=False)["input_ids"])
     windows = -(-(tokens + 1) // 63)
     assert training["history"][-1]["step"] == -(-windows // 2)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 import pytest
 from copies import new_workflow
 
-from relapse.registry import ROOT
+from relapse.runtime.registry import ROOT
 
 COLUMNS = ["corpus", "model", "seed", "quantizer", "metric", "value", "ci_low", "ci_high", "n"]
 

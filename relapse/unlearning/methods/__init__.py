@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from relapse.registry import Registry
-from relapse.sequences import Tokens
+from relapse.runtime.registry import Registry
+from relapse.text.windows import Tokens
 
 METHODS = Registry("method", "relapse.unlearning.methods")
 

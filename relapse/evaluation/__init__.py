@@ -1,0 +1,1 @@
+"""One model under one quantizer, scored by every metric: where models, quantizers, corpora and metrics meet."""

@@ -1,0 +1,98 @@
+"""One model under one quantizer, scored by every metric.
+
+Knows how quantizer, corpus and metrics come together, and the defaults of a plain evaluation; what they do is theirs.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from relapse.corpora.muse import read_folder
+from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
+from relapse.models.loading import check_vocabulary, load_tokenizer
+from relapse.models.saving import versions
+from relapse.quantization import BACKENDS, read_versions
+from relapse.quantization.calibration import read_facts
+from relapse.runtime.batching import BatchSize
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.progress import Stopwatch
+from relapse.runtime.registry import with_defaults
+
+# Examples in one forward pass, and bootstrap resamples.
+EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
+
+
+def read_records(path: Path) -> list[dict]:
+    """Per-example records, one JSON object a line."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise RelapseError(f"cannot read the records in {path}: {error}") from None
+
+
+def write_records(records: list[dict], path: Path) -> None:
+    """Write per-example records, one JSON object a line."""
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+
+
+def evaluate(
+    model_dir: Path,
+    corpus_dir: Path,
+    quantizer: dict,
+    metrics: dict[str, dict] | None = None,
+    evaluation: dict | None = None,
+    reference: list[dict] | Literal["self"] | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    stopwatch: Stopwatch | None = None,
+) -> tuple[dict, list[dict]]:
+    """Scores with settings and versions, and the per-example records they come from.
+
+    quantizer: a config entry. metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
+    PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
+    if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
+    text are returned too. bitsandbytes' int8 chooses its
+    outlier columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is
+    returned too where memory did not hold as many. Raises RelapseError.
+    """
+    stopwatch = stopwatch or Stopwatch()
+    evaluation = EVALUATION | (evaluation or {})
+    if metrics is None:
+        metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
+    settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
+    backend = BACKENDS.get(quantizer["backend"])
+    quantizer = with_defaults(backend.options, quantizer)
+    corpus = read_folder(corpus_dir)
+    with stopwatch.part("load"):
+        model = backend.load(model_dir, quantizer, dtype)
+        tokenizer = load_tokenizer(model_dir)
+    check_vocabulary(model, tokenizer, model_dir)
+    run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
+    scores, records = {}, []
+    for name, entry in settings.items():
+        metric = METRICS.get(name)
+        with stopwatch.part("score"):
+            own = metric.records(run, entry)
+        its_reference = own if reference == "self" else reference and [r for r in reference if r["metric"] == name]
+        scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
+        records += [{"metric": name} | record for record in own]
+    result = {
+        "scores": scores,
+        "settings": {
+            "quantizer": quantizer,
+            "metrics": settings,
+            "evaluation": evaluation,
+            "compute": str(dtype).removeprefix("torch."),
+        },
+        "versions": versions(),
+    }
+    if run.batch_size.size < evaluation["batch_size"]:
+        result["smallest_batch"] = run.batch_size.size
+    if seen := read_facts(model_dir):
+        result["calibration"] = seen
+    if made := read_versions(model_dir):  # the versions above are those that scored
+        result["quantized_with"] = made
+    return result, records

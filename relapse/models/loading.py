@@ -1,0 +1,82 @@
+"""Loading a causal language model and its tokenizer from a folder in Hugging Face's format, with checks.
+
+transformers is imported where it is used, since importing it takes seconds.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from relapse.runtime.device import device
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.imports import without
+
+# A bar that fills in a tenth of a second says nothing, and a log cannot show it.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def import_transformers() -> None:
+    """Import what loading and running a model imports, so that a job can time it apart from its work."""
+    # They are for a way of decoding, and for losses, that nothing here uses; lm-eval has brought scikit-learn. What is
+    # installed transformers asks once: an answer that it has already must stay true.
+    with without(*(("sklearn", "scipy") if "transformers" not in sys.modules else ())):
+        import transformers.generation
+        import transformers.modeling_utils
+        import transformers.models.auto.modeling_auto  # noqa: F401
+
+
+def load_model(path: Path, dtype: torch.dtype = torch.float32):
+    """Load a local model directory onto `device()`, in evaluation mode.
+
+    Raises RelapseError where the directory holds no model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if not (Path(path) / "config.json").is_file():
+        raise RelapseError(f"{path} is no model directory: it has no config.json")
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:  # transformers' words for missing weights and for a bad config.json
+        raise RelapseError(f"cannot load the model in {path}: {error}") from None
+    if report["missing_keys"]:
+        raise RelapseError(f"{path} lacks the weights of {', '.join(sorted(report['missing_keys'])[:5])}")
+    return model.to(device()).eval()
+
+
+def load_tokenizer(path: Path):
+    """Load the tokenizer that lies beside a model. Raises RelapseError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise RelapseError(f"cannot load a tokenizer from {path}: {error}") from None
+
+
+def linear_layers(model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
+
+    Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise
+    count as quantized with every weight in full precision.
+    """
+    head = model.get_output_embeddings()
+    names = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    if not names:
+        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
+    return names
+
+
+def check_vocabulary(model, tokenizer, origin: Path) -> None:
+    """Raise RelapseError when the tokenizer has tokens that the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise RelapseError(
+            f"{origin}: the tokenizer has {len(tokenizer)} tokens, the model's embedding only {rows} rows: tokenizer "
+            "and model do not belong together"
+        )

@@ -1,0 +1,112 @@
+"""Where on a quantizer's grid the changed weights lie, for each storage: the reason why an update survives or not."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from relapse.analysis.study import Study, bits
+from relapse.report.rows import STORAGE_LABELS, storage_of
+from relapse.report.style import BLUE, INK, ORANGE, RC, RULE, VERMILION, heading
+from relapse.runtime.errors import RelapseError
+
+COLOURS = {"float32": BLUE, "bfloat16_stochastic": ORANGE, "bfloat16": VERMILION}
+
+
+def middle_rate(study: Study) -> list[str]:
+    """The models to compare: one for each storage, of the entry that has most of them, at its middle learning rate."""
+    bases: dict[str, dict[tuple[str, float], str]] = {}
+    for name, entry in study.methods.items():
+        if storage_of(entry) in COLOURS and not entry.get("mask"):
+            bases.setdefault(entry["base"], {})[storage_of(entry), entry["lr"]] = name
+    if not bases:
+        raise RelapseError("this study has no method without a mask, so that there is no update to place on a grid")
+
+    def told(models: dict[tuple[str, float], str]) -> tuple:
+        constrained = study.methods[next(iter(models.values()))]["constrained"]
+        return len({storage for storage, _ in models}), len(models), constrained
+
+    found = max(bases.values(), key=told)
+    rates = sorted({rate for _, rate in found})
+    return [name for (_, rate), name in found.items() if rate == rates[len(rates) // 2]]
+
+
+def panels(study: Study, absorptions: Sequence[dict]) -> list[str]:
+    """A 4-bit quantizer of every kind that rounds weights one by one: the first uniform grid, FP4, NF4."""
+    kinds: dict[tuple, str] = {}
+    gridded = {found["quantizer"] for found in absorptions if found["histogram"]}
+    for name, entry in study.quantizers.items():
+        if bits(entry) == 4 and name in gridded:
+            kinds.setdefault((entry["backend"], entry.get("format")), name)
+    return list(kinds.values())
+
+
+def grid_figure(study: Study, absorptions: Sequence[dict]) -> plt.Figure:
+    """A panel per 4-bit quantizer: all weights (grey) and the squared change (lines), by |w| over the group's largest.
+
+    absorptions: what scripts.absorption wrote for the models of `middle_rate`, seeds and corpora added up.
+    """
+    quantizers = panels(study, absorptions)
+    if not quantizers:
+        raise RelapseError("this study has no 4-bit quantizer")
+    models = middle_rate(study)
+    with plt.rc_context(RC):
+        # Wide enough for title and note, however few the panels are.
+        size = (max(2.6 * len(quantizers) + 0.9, 8.0), 3.9)
+        figure, grid = plt.subplots(1, len(quantizers), figsize=size, sharey=True, squeeze=False)
+        figure.subplots_adjust(
+            left=0.08 if len(quantizers) > 2 else 0.12, right=0.98, bottom=0.27, top=0.70, wspace=0.08
+        )
+        for axes, quantizer in zip(grid[0], quantizers, strict=True):
+            _panel(axes, study, quantizer, models, absorptions)
+        grid[0][0].set_ylabel("density")
+        entry = study.methods[models[0]]
+        note = f"{entry['base']}, lr {entry['lr']:g}. Lines: share of the squared change. Grey: all weights. "
+        note += "Vertical: where the grid rounds to another value."
+        heading(figure, _title(study, quantizers[0], models, absorptions), note)
+        handles = [plt.Rectangle((0, 0), 1, 1, color=RULE, label="all weights")]
+        handles += [
+            plt.Line2D([], [], color=COLOURS[storage_of(study.methods[name])], linewidth=1.8, label=label)
+            for name in models
+            for label in [STORAGE_LABELS[storage_of(study.methods[name])]]
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8.5)
+    return figure
+
+
+def first_bucket(absorptions: Sequence[dict]) -> float:
+    """Share of the squared change in weights below the grid's first boundary, which round to zero before and after."""
+    inside = whole = 0.0
+    for histogram in (found["histogram"] for found in absorptions):
+        middle = np.array(histogram["edges"][:-1]) + histogram["edges"][1] / 2
+        squared = np.array(histogram["squared"])
+        inside += squared[middle < histogram["boundaries"][0]].sum()
+        whole += squared.sum()
+    return inside / whole if whole else float("nan")
+
+
+def _title(study: Study, quantizer: str, models: list[str], absorptions: Sequence[dict]) -> str:
+    parts = []
+    for name in sorted(models, key=lambda name: list(COLOURS).index(storage_of(study.methods[name]))):
+        own = [found for found in absorptions if found["quantizer"] == quantizer and found["model"] == name]
+        parts.append(f"{100 * first_bucket(own):.0f} % ({STORAGE_LABELS[storage_of(study.methods[name])]})")
+    return f"Share of the change inside {quantizer}'s first bucket: {', '.join(parts)}"
+
+
+def _panel(axes: plt.Axes, study: Study, quantizer: str, models: list[str], absorptions: Sequence[dict]) -> None:
+    of_panel = [a for a in absorptions if a["quantizer"] == quantizer and a["model"] in models]
+    edges = np.array(of_panel[0]["histogram"]["edges"])
+    width = edges[1] - edges[0]
+    weights = sum(np.array(a["histogram"]["weights"]) for a in of_panel)
+    axes.stairs(weights / weights.sum() / width, edges, fill=True, color=RULE, zorder=1)
+    for boundary in of_panel[0]["histogram"]["boundaries"]:
+        axes.axvline(boundary, color=INK, linewidth=0.7, alpha=0.5, zorder=2)
+    for name in models:
+        squared = sum(np.array(a["histogram"]["squared"]) for a in of_panel if a["model"] == name)
+        if squared.sum():
+            colour = COLOURS[storage_of(study.methods[name])]
+            axes.stairs(squared / squared.sum() / width, edges, color=colour, linewidth=1.8, zorder=3)
+    axes.set_xlim(0, 1)
+    axes.set_xticks((0, 0.2, 0.4, 0.6, 0.8))
+    axes.set_title(quantizer, fontsize=9.5)
+    axes.set_xlabel("|w| / largest of the group")
