@@ -1,4 +1,4 @@
-"""docs/findings.md says what the tables beside it say."""
+"""docs/findings.md and docs/earlier-findings.md say what the tables beside them say."""
 
 import csv
 import re
@@ -9,12 +9,29 @@ import pytest
 
 from relapse.runtime.registry import ROOT
 
-TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs/findings"
-CITED = re.findall(
-    r"(?:in (mechanism-\w+|quantizers|lora|seeds|gpu) )?`([\w.-]+)` / `([\w.-]+)`: (-?\d+) % \[(-?\d+), (-?\d+)\]",
-    re.sub(r"\s+", " ", TEXT),
-)
+PAGES = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("findings.md", "earlier-findings.md")}
+TEXT = re.sub(r"\s+", " ", " ".join(PAGES.values()))
+CELL = r"(-?\d+) % \[(-?\d+), (-?\d+)\]"
+
+
+def in_tables(text: str):
+    """(study, model, quantizer, three numbers) of every cell of the tables below a mark `<!-- cells: STUDY -->`."""
+    for study, table in re.findall(r"<!-- cells: ([\w-]+) -->\n+((?:\|.*\n)+)", text):
+        heading, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+        for model, *cells in lines:
+            for quantizer, cell in zip(heading[1:], cells, strict=True):
+                if cell:
+                    yield study, model.strip("`"), quantizer.strip("`"), *re.fullmatch(CELL, cell).groups()
+
+
+def in_prose(text: str):
+    """The same of every cell that a sentence cites; without a study's name it is of the mechanism study."""
+    for study, *cell in re.findall(rf"(?:in (mechanism-\w+) )?`([\w.-]+)` / `([\w.-]+)`: {CELL}", text):
+        yield study or "mechanism", *cell
+
+
+CITED = {cell for text in PAGES.values() for cell in in_tables(text)} | set(in_prose(TEXT))
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -28,15 +45,41 @@ def recovered(study: str) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["model"], row["quantizer"]): row for row in found}
 
 
-def test_the_findings_cite_many_cells():
-    assert len(CITED) >= 20
+def test_the_findings_cite_many_cells_of_every_study():
+    studies = [study for study, *_ in CITED]
+    least = {"seeds": 45, "gpu": 15, "mechanism": 50, "mechanism-larger": 1, "mechanism-smaller": 2}
+    assert all(studies.count(study) >= count for study, count in (least | {"quantizers": 20, "lora": 32}).items())
 
 
-@pytest.mark.parametrize("cited", sorted(set(CITED)), ids=lambda cited: "-".join(cited[:3]))
+def test_no_table_of_recovered_shares_goes_unread():
+    marked = sum(
+        len(re.findall(CELL, line)) for text in PAGES.values() for line in text.splitlines() if line[:3] == "| `"
+    )
+    assert marked == sum(len(list(in_tables(text))) for text in PAGES.values())
+
+
+@pytest.mark.parametrize("cited", sorted(CITED), ids=lambda cited: "-".join(cited[:3]))
 def test_every_cited_cell_is_in_the_table(cited):
     study, model, quantizer, *numbers = cited
-    row = recovered(study or "mechanism")[model, quantizer]
+    row = recovered(study)[model, quantizer]
     assert [str(round(100 * float(row[key]))) for key in ("recovered", "ci_low", "ci_high")] == numbers
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/findings.md"])
+def test_retained_knowledge_is_the_tables(page):
+    """The average and its interval at every precision in the page's table, and retrain's."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = {
+        row["quantizer"]: f"{float(row['value']):.1f} [{float(row['ci_low']):.1f}, {float(row['ci_high']):.1f}]"
+        for row in rows("seeds-retained.csv")
+        if row["model"] == "average"
+    }
+    stated = re.findall(r"^\| \**[^|]*?(full precision|`[\w-]+`)[^|]*\| \**([\d.]+ \[[^\]]*\])", text, re.MULTILINE)
+    assert len(stated) >= 5
+    (retrain,) = (row for row in rows("seeds-retained.csv") if row["model"] == "retrain" and row["quantizer"] == "full")
+    assert "{:.1f} [{:.1f}, {:.1f}]".format(*(float(retrain[key]) for key in ("value", "ci_low", "ci_high"))) in text
+    for quantizer, cell in stated:
+        assert found[quantizer.strip("`").replace("full precision", "full")] == cell, quantizer
 
 
 def test_surviving_shares_separate_the_verdicts_as_stated():
@@ -49,10 +92,10 @@ def test_surviving_shares_separate_the_verdicts_as_stated():
             by_verdict[row["verdict"]].append(fmean(surviving[row["model"], row["quantizer"]]))
     assert f"In all {len(by_verdict['recovered'])} cells that recover" in TEXT
     assert f"at most {max(by_verdict['recovered']):.2f} of the update" in TEXT
-    assert f"in all {len(by_verdict['not detected'])} cells in which no recovery was detected" in TEXT
+    assert f"In all {len(by_verdict['not detected'])} cells in which no recovery was detected" in TEXT
     assert f"at least {min(by_verdict['not detected']):.2f} does" in TEXT
     undecided = by_verdict["cannot tell"]
-    assert f"the {len(undecided)} undecided ones lie between {min(undecided):.2f} and {max(undecided):.2f}" in TEXT
+    assert f"The {len(undecided)} undecided ones lie between {min(undecided):.2f} and {max(undecided):.2f}" in TEXT
 
 
 def test_eight_bit_is_equivalent_as_stated():
