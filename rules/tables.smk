@@ -48,8 +48,8 @@ for number in TABLES:
 rule comparison:
     input:
         metrics=f"{RESULTS}/metrics.csv",
-        published=ROOT / "relapse" / "paper" / "published.csv",
-        independent=ROOT / "relapse" / "paper" / "independent.csv",
+        published=ROOT / "relapse" / "report" / "published.csv",
+        independent=ROOT / "relapse" / "report" / "independent.csv",
     output:
         csv=f"{RESULTS}/tables/published.csv",
         md=f"{RESULTS}/tables/published.md",
