@@ -38,6 +38,11 @@ def write_records(records: list[dict], path: Path) -> None:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
 
 
+def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> list[dict] | None:
+    """The reference's records of one metric; None where none are given."""
+    return None if records in (None, "self") else [record for record in records if record["metric"] == metric]
+
+
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
@@ -72,11 +77,15 @@ def evaluate(
     check_vocabulary(model, tokenizer, model_dir)
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     scores, records = {}, []
+    references = {name: _reference(name, reference) for name in settings}
+    for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
+        if check := getattr(METRICS.get(name), "check", None):
+            check(run, entry, None if reference == "self" else references[name])
     for name, entry in settings.items():
         metric = METRICS.get(name)
         with stopwatch.part("score"):
             own = metric.records(run, entry)
-        its_reference = own if reference == "self" else reference and [r for r in reference if r["metric"] == name]
+        its_reference = own if reference == "self" else references[name]
         scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
         records += [{"metric": name} | record for record in own]
     result = {
