@@ -8,8 +8,8 @@ import json
 import shutil
 from pathlib import Path
 
-from relapse.models import bfloat16_copy
-from relapse.models.files import MODEL_FILES, read_config, tensor_shapes
+from relapse.models import bfloat16_copy, stored
+from relapse.models.files import MODEL_FILES
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import RelapseError, exit_on_error
 from relapse.runtime.hub import snapshot
@@ -32,11 +32,7 @@ def main() -> None:
         files += [tokenizer / name for name in names if (tokenizer / name).exists()]
     if not any(file.suffix == ".safetensors" for file in files):
         raise RelapseError(f"{origin} holds no .safetensors weights")
-    tensor_shapes(origin)  # raises where a shard is missing or cut short
-    if "quantization_config" in read_config(origin):
-        raise RelapseError(
-            f"{origin} is quantized (its config.json has quantization_config): give the model that it was made from"
-        )
+    stored.check(origin)  # raises where a shard is missing or cut short, and for other weights than the model's
     if args.out.exists():
         raise RelapseError(f"{args.out} is there already: delete it first")
     # Made whole beside its place and then renamed, so that what lies there is never half a model.

@@ -20,6 +20,7 @@ from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.progress import Stopwatch
 from relapse.runtime.registry import with_defaults
+from relapse.text.prompts import asked_texts
 
 # Examples in one forward pass, and bootstrap resamples.
 EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
@@ -73,8 +74,8 @@ def evaluate(
     corpus = read_folder(corpus_dir)
     with stopwatch.part("load"):
         model = backend.load(model_dir, quantizer, dtype)
-        tokenizer = load_tokenizer(model_dir)
-    check_vocabulary(model, tokenizer, model_dir)
+        tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
+    check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     scores, records = {}, []
     references = {name: _reference(name, reference) for name in settings}
