@@ -29,8 +29,9 @@ EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
 def read_records(path: Path) -> list[dict]:
     """Per-example records, one JSON object a line."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
+        # Not splitlines: a text may hold U+2028, U+0085 or a form feed, which JSON does not escape.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
         raise RelapseError(f"cannot read the records in {path}: {error}") from None
 
 
@@ -81,7 +82,7 @@ def evaluate(
     references = {name: _reference(name, reference) for name in settings}
     for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
         if check := getattr(METRICS.get(name), "check", None):
-            check(run, entry, None if reference == "self" else references[name])
+            check(run, entry, "self" if reference == "self" else references[name])
     for name, entry in settings.items():
         metric = METRICS.get(name)
         with stopwatch.part("score"):

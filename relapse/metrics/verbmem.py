@@ -54,7 +54,7 @@ class VerbMem:
     def __init__(self, name: str, options: dict):
         self.name, self.options = name, options
 
-    def check(self, run: Evaluated, settings: dict, reference: list[dict] | None) -> None:
+    def check(self, run: Evaluated, settings: dict, reference: object) -> None:
         """Raise RelapseError for a truth of which cutting leaves no word."""
         for number, (item, truth) in enumerate(zip(run.corpus.verbmem, self._truths(run, settings), strict=True)):
             if not words(truth):
