@@ -137,14 +137,40 @@ def _knowmem(items: Callable[..., list[dict[str, str]]]) -> dict[str, list[dict[
     }
 
 
+def _raw(items: list, origin: str) -> list[str]:
+    """Texts without the empty ones, of which MUSE's own NEWS has one: texts are joined, so that one changes nothing.
+
+    Raises ConfigError where none is left.
+    """
+    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    blank = [isinstance(text, str) and not text.strip() for text in texts]
+    if all(blank):
+        raise ConfigError(f"{origin}: all {len(items)} texts are empty")
+    _check_texts(["-" if empty else text for text, empty in zip(texts, blank, strict=True)], origin)
+    return [text for text, empty in zip(texts, blank, strict=True) if not empty]
+
+
+def left_out(empty: dict[str, int]) -> str:
+    """What the tables say of raw texts that were dropped; '' of none. empty: part -> how many of its texts."""
+    return "".join(f"; {count} empty text{'s' * (count > 1)} of raw/{part} left out" for part, count in empty.items())
+
+
 def raw_texts(path: Path) -> list[str]:
-    """The texts of a .txt file (one) or of a .json list. Raises ConfigError naming the file, and the item."""
+    """The texts of a .txt file (one) or of a .json list, without empty ones.
+
+    Raises ConfigError naming the file, and the item.
+    """
     if path.suffix == ".txt":
         try:
             return _check_texts([path.read_text(encoding="utf-8")], str(path))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
-    return _check_texts(_json_list(path), str(path))
+    return _raw(_json_list(path), str(path))
+
+
+def _empty(path: Path) -> int:
+    """How many texts `raw_texts` leaves out."""
+    return len(_json_list(path)) - len(raw_texts(path)) if path.suffix == ".json" else 0
 
 
 def read_folder(folder: Path) -> Corpus:
@@ -170,13 +196,16 @@ def read_folder(folder: Path) -> Corpus:
         if any((folder / "raw" / f"{part}{suffix}").is_file() for suffix in RAW_SUFFIXES)
     ]
     world = folder / WORLD_FILE
+    raw = {part: _find(folder / "raw", (part,), RAW_SUFFIXES) for part in (*RAW_PARTS, *there)}
+    empty = {part: count for part, path in raw.items() if (count := _empty(path))}
+    said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
     return Corpus(
-        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in (*RAW_PARTS, *there)},
+        raw={part: raw_texts(path) for part, path in raw.items()},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
         knowmem=_knowmem(items),
         **_privleak(content),
         world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
-        facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
+        facts=said | ({"empty_texts": empty} if empty else {}),
     )
 
 
@@ -205,15 +234,17 @@ def read_hub(repository: str, revision: str) -> Corpus:
         content, origin = rows(subset, splits)
         return _check_items(content, keys, origin, truth)
 
-    def texts(subset: str, splits: tuple[str, ...]) -> list[str]:
-        content, origin = rows(subset, splits)
-        return _check_texts(content, origin)
-
+    raw, empty = {}, {}
+    for part in RAW_PARTS:
+        content, origin = rows("raw", (part,))
+        raw[part] = _raw(content, origin)
+        empty |= {part: len(content) - len(raw[part])} if len(content) > len(raw[part]) else {}
     return Corpus(
-        raw={part: texts("raw", (part,)) for part in RAW_PARTS},
+        raw=raw,
         verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
         knowmem=_knowmem(items),
         **_privleak(lambda part: rows("privleak", PRIVLEAK_FILES[part])),
+        facts={"empty_texts": empty} if empty else {},
     )
 
 
@@ -229,7 +260,9 @@ class Muse:
         corpus = (
             read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
         )
-        corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
+        said = f"MUSE's layout, read from {origin}{left_out(corpus.facts.get('empty_texts', {}))}"
+        empty = {key: value for key, value in corpus.facts.items() if key == "empty_texts"}
+        corpus.facts = {"source": self.name, "statement": said} | empty
         return corpus
 
 
