@@ -23,7 +23,9 @@ from relapse.runtime.device import NO_GPU
 from relapse.study.preflight import trained_in
 from relapse.quantization import BACKENDS
 from relapse.quantization import Calibrated as CalibratedBackend
+from relapse.models.files import origin_files as model_files
 from relapse.runtime.code_digest import digest
+from relapse.runtime.registry import with_defaults
 from relapse.unlearning.methods import METHODS
 
 if not workflow.overwrite_configfiles:
@@ -144,21 +146,27 @@ def timings_of(rule, item):
 
 
 def origin_files(entry):
-    """The files of a local model or corpus folder, as inputs; none for what comes from elsewhere."""
-    return (
-        sorted(str(file) for file in Path(entry["path"]).rglob("*") if file.is_file())
-        if entry.get("path")
-        else []
-    )
+    """The files of a local model or corpus folder that are read, as inputs; none for what comes from elsewhere."""
+    if not entry.get("path"):
+        return []
+    if entry["source"] == "local":
+        return list(map(str, model_files(Path(entry["path"]))))
+    source = SOURCES.get(entry["source"])
+    return list(map(str, source.origin_files(with_defaults(source.options, entry))))
 
 
 def task_files():
     """The user's own tasks for lm-evaluation-harness, as inputs."""
     folders = {entry.get("include_path") for entry in STUDY["metrics"].values()}
     return [
-        file
+        str(file)
         for folder in sorted(filter(None, folders))
-        for file in origin_files({"path": folder})
+        for file in sorted(Path(folder).rglob("*"))
+        if file.is_file()
+        and not any(
+            part.startswith((".", "__pycache__"))
+            for part in file.relative_to(folder).parts
+        )
     ]
 
 

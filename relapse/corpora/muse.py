@@ -173,6 +173,17 @@ def _empty(path: Path) -> int:
     return len(_json_list(path)) - len(raw_texts(path)) if path.suffix == ".json" else 0
 
 
+def origin_files(folder: Path) -> list[Path]:
+    """The files of a folder in MUSE's layout that `read_folder` reads, and no others that lie there."""
+    names = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
+    names += [("verbmem/forget", (".json",)), (FACTS.removesuffix(".json"), (".json",))]
+    names += [(f"knowmem/{name}", (".json",)) for spellings in KNOWMEM_FILES.values() for name in spellings]
+    names += [(f"privleak/{name}", (".json",)) for spellings in PRIVLEAK_FILES.values() for name in spellings]
+    names += [(WORLD_FILE.removesuffix(".json"), (".json",))]
+    paths = [folder / f"{name}{suffix}" for name, suffixes in names for suffix in suffixes]
+    return sorted(path for path in paths if path.is_file())
+
+
 def read_folder(folder: Path) -> Corpus:
     """Read a folder in MUSE's layout: raw/, verbmem/, knowmem/, privleak/ (see the README for the files).
 
@@ -253,6 +264,10 @@ class Muse:
 
     name = "muse"
     options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
+
+    def origin_files(self, settings: dict) -> list[Path]:
+        """The files that `read` reads; none for a Hub data set."""
+        return origin_files(Path(settings["path"])) if settings["path"] else []
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""

@@ -167,6 +167,12 @@ class Tofu:
         },
     }
 
+    def origin_files(self, settings: dict) -> list[Path]:
+        """The files that `read` reads; none for a Hub data set."""
+        unseen = TRUE_FACTS if settings["holdout"] == "true_facts" else (SPLITS[settings["split"]][1],)
+        names = (settings["split"], SPLITS[settings["split"]][0], *unseen)
+        return sorted(Path(settings["path"]) / f"{name}.json" for name in names) if settings["path"] else []
+
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
         origin = described(settings)

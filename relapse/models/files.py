@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
-from relapse.models.headers import read_config, tensor_shapes
+from relapse.models.headers import read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
 from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
@@ -20,6 +20,21 @@ from relapse.text.prompts import tokenizer_texts
 
 # What of a repository belongs to a model: config, weights, tokenizer and its chat template.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# Of these, what is read beside the weights.
+READ_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "training.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.jinja",
+)
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 # Two-dimensional weights that no quantizer touches, embeddings aside.
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")
@@ -137,6 +152,12 @@ def random_model(architecture: dict) -> Model:
         lambda corpus: byte_level_bpe(tokenizer_texts(corpus), architecture["vocab_size"]),
         Architecture.of_config(architecture),
     )
+
+
+def origin_files(folder: Path) -> list[Path]:
+    """The files of a model directory that are read, and no others that lie there. Raises ConfigError of no weights."""
+    beside = {file for pattern in READ_FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file for file in beside | set(weight_files(folder)) if not file.name.startswith("."))
 
 
 def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
