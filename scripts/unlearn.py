@@ -18,6 +18,7 @@ from relapse.runtime.errors import exit_on_error
 from relapse.runtime.progress import Progress, Stopwatch
 from relapse.runtime.registry import with_defaults
 from relapse.runtime.seeds import seed_for
+from relapse.text.prompts import asked_texts
 from relapse.text.windows import concatenated_windows, windows
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.stopping import StopRule
@@ -79,7 +80,7 @@ def main() -> None:
         import_transformers()
     settings = args.settings
     corpus = read_folder(args.corpus)
-    tokenizer = load_tokenizer(args.target)
+    tokenizer = load_tokenizer(args.target, asked_texts(corpus))
     forget, retain = (
         cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
@@ -87,7 +88,8 @@ def main() -> None:
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
     with stopwatch.part("load"):
         model = load_model(args.target, getattr(torch, args.compute))
-    check_vocabulary(model, tokenizer, args.target)
+    texts = [*corpus.raw["forget"], *corpus.raw["retain1"], *asked_texts(corpus)]
+    check_vocabulary(model, tokenizer, args.target, texts)
     progress = Progress(steps_of(settings, len(forget)))
     run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
     asked = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in args.metrics.items()}

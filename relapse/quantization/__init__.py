@@ -142,7 +142,7 @@ class Calibrated(Backend):
         from relapse.models.loading import load_model
 
         self._must_be_quantized(model_dir)
-        return load_model(model_dir, dtype=dtype)
+        return load_model(model_dir, dtype=dtype, packed=True)
 
     def effective(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         """De-quantized, folded weights: layer + ".weight" -> (out, in) float32.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from relapse.models import stored
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -94,6 +95,7 @@ class AutoAWQ(Calibrated):
         from transformers import AutoModelForCausalLM, AwqConfig
 
         self._must_be_quantized(model_dir)
+        stored.check(model_dir, packed=True)
         settings = with_defaults(self.options, settings)
         # Without a GPU it would choose a kernel that computes in bfloat16; this one computes in float16.
         kernel = "auto" if torch.cuda.is_available() else "torch_awq"

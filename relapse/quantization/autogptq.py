@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from relapse.models import stored
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -97,6 +98,7 @@ class AutoGPTQ(Calibrated):
         from transformers import AutoModelForCausalLM, GPTQConfig
 
         self._must_be_quantized(model_dir)
+        stored.check(model_dir, packed=True)
         # Without a GPU it would choose a kernel that computes in bfloat16.
         kernel = "auto" if torch.cuda.is_available() else "torch"
         bits = with_defaults(self.options, settings)["bits"]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from relapse.models import stored
 from relapse.quantization import BACKENDS, DataFree, Grid, check_multiples, layer_shapes
 from relapse.runtime.device import device
 from relapse.runtime.errors import ConfigError, RelapseError
@@ -55,6 +56,7 @@ class BitsAndBytes(DataFree):
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         settings = with_defaults(self.options, settings)
         self.check({}, settings)
+        stored.check(model_dir)
         wanted = settings["format"]
         compute = dtype if settings["layer_compute"] == "study" else torch.float32
         config = (

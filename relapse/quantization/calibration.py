@@ -6,7 +6,6 @@ knows no quantizer.
 
 import json
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from relapse.corpora.corpus import Corpus
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.seeds import seed_for
 from relapse.text.windows import windows
+from relapse.text.words import words
 
 FACTS = "calibration.json"
 PARTS = {"general": "general", "retain": "retain1", "forget": "forget"}  # calibration -> part of the raw text
@@ -58,10 +58,6 @@ CALIBRATION = {
         "metrics ask and expect; 13 is usual. 0 leaves nothing out.",
     },
 }
-
-# Kana and ideographs one by one, runs of other letters and digits.
-ALONE = r"\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
 
 
 @dataclass(frozen=True)
@@ -147,9 +143,9 @@ def asked_about(corpus: Corpus) -> list[str]:
 def grams(these: Iterable[str], length: int) -> set[tuple[str, ...]]:
     """Every run of `length` consecutive words of each text, without case and punctuation, however accents are encoded.
 
-    A Chinese or Japanese character, which no spaces part from the next one, counts as a word.
+    A character of a script without spaces, such as Chinese or Thai, counts as a word.
     """
-    return {gram for text in these for gram in _runs(WORD.findall(normalize("NFKC", text).casefold()), length)}
+    return {gram for text in these for gram in _runs(words(normalize("NFKC", text)), length)}
 
 
 def _runs(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:

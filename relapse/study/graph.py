@@ -13,8 +13,10 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric
+from relapse.models.files import origin_files
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.runtime.device import NO_GPU
+from relapse.runtime.registry import with_defaults
 from relapse.study.preflight import trained_in
 from relapse.unlearning.methods import METHODS
 
@@ -28,9 +30,11 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def files_of(folder: str | None) -> list[str]:
-    """Every file of a user's folder, as inputs; none where the entry names no folder."""
-    return sorted(str(file) for file in Path(folder).rglob("*") if file.is_file()) if folder else []
+def task_files_of(folder: str) -> list[str]:
+    """The files of a folder with tasks for lm-evaluation-harness, which may read any of them; not hidden ones."""
+    files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file())
+    skipped = (".", "__pycache__")
+    return [str(file) for file in files if not any(part.startswith(skipped) for part in file.relative_to(folder).parts)]
 
 
 def without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -183,8 +187,14 @@ class Graph:
         return without(self.study["corpora"][corpus], "published")
 
     def origin(self, section: str, name: str) -> list[str]:
-        """The files of a local model's or corpus's folder."""
-        return files_of(self.study[section][name].get("path"))
+        """The files of a local model's or corpus's folder that are read."""
+        entry = self.study[section][name]
+        if not entry.get("path"):
+            return []
+        if entry["source"] == "local":
+            return list(map(str, origin_files(Path(entry["path"]))))
+        source = SOURCES.get(entry["source"])
+        return list(map(str, source.origin_files(with_defaults(source.options, entry))))
 
     def trained_in(self, model: str) -> str:
         """The number format that target or retrain is trained in."""
@@ -232,7 +242,7 @@ class Graph:
     def task_files(self) -> list[str]:
         """The user's own tasks for lm-evaluation-harness."""
         folders = {entry.get("include_path") for entry in self.study["metrics"].values()}
-        return [file for folder in sorted(filter(None, folders)) for file in files_of(folder)]
+        return [file for folder in sorted(filter(None, folders)) for file in task_files_of(folder)]
 
     def calibration_file(self, quantizer: str) -> list[str]:
         """The user's own calibration text."""
