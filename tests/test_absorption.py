@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid, predicted
 from relapse.analysis.bfloat16 import edge
@@ -10,7 +11,7 @@ from relapse.unlearning.storage import store
 
 RTN = BACKENDS.get("rtn")
 INT2 = {"backend": "rtn", "bits": 3, "group_size": "row", "scale": 2}  # a row's largest weight is two steps
-METHOD = {"lr": 1e-3, "storage": "bfloat16", "parameters": "full"}
+METHOD = method_settings("ga")
 
 # The first row's step is 0.5, with codes (2, 0, 1, 0); the second's as well.
 TARGET = torch.tensor([[1.0, 0.1, 0.5, 0.0], [-1.0, 0.2, 0.2, 0.0]])
@@ -106,7 +107,9 @@ def test_the_prediction_is_what_small_steps_in_bfloat16_come_to():
         for _ in range(200):
             after += 6e-5 * signs
             store([after], storage)
-        result = found({"w": start}, {"w": after}, quantizer=quantizer, method=METHOD | {"lr": 6e-5}, layers=["w"])
+        result = found(
+            {"w": start}, {"w": after}, quantizer=quantizer, method=method_settings("ga", lr=6e-5), layers=["w"]
+        )
         shares[storage] = result["surviving"]
         assert result["predicted"] == pytest.approx(0, abs=0.1)  # METHOD's storage is bfloat16
     assert shares["bfloat16"] < 0.1

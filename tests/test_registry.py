@@ -27,7 +27,7 @@ def project(tmp_path, monkeypatch):
         """
         from types import SimpleNamespace
         from things import THINGS
-        THINGS.register(SimpleNamespace(name="apple", options={}))
+        THINGS.register(SimpleNamespace(name="apple"))
         """,
     )
     write("main.py", "def main():\n    from helper import help_out\n")
@@ -52,7 +52,7 @@ def test_a_file_in_the_package_is_found_without_being_told(project, monkeypatch)
 def test_a_name_is_registered_once_and_from_the_package():
     registry = Registry("method", "relapse.unlearning.methods")
     with pytest.raises(RuntimeError, match="registered by a file in"):
-        registry.register(SimpleNamespace(name="mine", options={}))
+        registry.register(SimpleNamespace(name="mine"))
 
 
 def test_defaults_are_filled_in_and_required_keys_are_asked_for():
