@@ -44,7 +44,7 @@ def main() -> None:
         rounding = (
             from_checkpoints(backend, args.target_checkpoint, args.checkpoint)
             if args.checkpoint
-            else on_grid(backend, quantizer)
+            else on_grid(backend, BACKENDS.settings(quantizer))
         )
         with torch.no_grad():
             found = absorption(target, unlearned, layers, rounding, METHODS.settings(args.settings))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -12,3 +14,8 @@ def method_settings(name: str, **keys: Any) -> MethodSettings:
     """An entry of the method `name`: METHOD and then `keys`, without those that the method does not have."""
     known = METHODS.get(name).settings.model_fields
     return METHODS.settings({key: value for key, value in {"method": name, **METHOD, **keys}.items() if key in known})
+
+
+def quantizer_settings(backend: str, **keys: Any) -> QuantizerSettings:
+    """An entry of a quantizer with this backend."""
+    return BACKENDS.settings({"backend": backend, **keys})

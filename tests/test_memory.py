@@ -40,7 +40,7 @@ def run(folder):
         windows = [[rng.randrange(2, 300) for _ in range(entry.max_length)] for _ in range(8)]
         unlearn(load_model(folder), windows, windows, METHODS.get(entry.method), entry, 0, lambda *_: None)
     else:
-        loaded = BACKENDS.get("rtn").load(folder, {"bits": 4, "group_size": 64})
+        loaded = BACKENDS.get("rtn").load(folder, BACKENDS.settings({"backend": "rtn", "bits": 4, "group_size": 64}))
         prompts = [text[: settings["characters"]] for text in texts]
         generate(loaded, tokenizer, prompts, 8, BatchSize(16))
         print(max(len(tokenizer(prompt)["input_ids"]) for prompt in prompts))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from relapse.analysis.bfloat16 import edge, passing_step
-from relapse.unlearning.stopping import StopAt, StopRule
+from relapse.unlearning.settings import StopAt
+from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import states, store
 
 

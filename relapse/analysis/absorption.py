@@ -34,6 +34,7 @@ from torch import Tensor
 
 from relapse.analysis.bfloat16 import edge
 from relapse.quantization import Calibrated, DataFree, Grid
+from relapse.quantization.settings import QuantizerSettings
 from relapse.unlearning.settings import MethodSettings
 
 STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
@@ -47,8 +48,8 @@ SOME = 1_000_000  # values of a layer that quantiles are taken from
 Rounding = Callable[[str, str, Tensor], tuple[Tensor, Grid | None]]
 
 
-def on_grid(backend: DataFree, quantizer: dict) -> Rounding:
-    """How a backend that looks at weights alone rounds them. quantizer: a config entry."""
+def on_grid(backend: DataFree, quantizer: QuantizerSettings) -> Rounding:
+    """How a backend that looks at weights alone rounds them."""
     return lambda which, name, weight: (backend.rounded(weight, quantizer), backend.grid(weight, quantizer))
 
 

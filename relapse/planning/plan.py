@@ -20,8 +20,9 @@ from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
-from relapse.quantization import BACKENDS, Calibrated
-from relapse.quantization.calibration import PARTS
+from relapse.quantization import BACKENDS
+from relapse.quantization.calibration import PARTS, CalibratedSettings
+from relapse.quantization.settings import QuantizerSettings
 from relapse.study.preflight import (
     local_corpora,
     local_models,
@@ -152,11 +153,11 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
         for name, entry in ((name, METHODS.settings(entry)) for name, entry in study["methods"].items()):
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
-        count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
+        count = seeds * sum(_models(study, BACKENDS.settings(entry)) for entry in study["quantizers"].values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
         for name, entry in study["quantizers"].items():
-            if isinstance(BACKENDS.get(entry["backend"]), Calibrated):
-                yield _calibrating(f"quantize {name}{several}", study, entry, shape, texts, operations, on_gpu)
+            if isinstance(settings := BACKENDS.settings(entry), CalibratedSettings):
+                yield _calibrating(f"quantize {name}{several}", study, settings, shape, texts, operations, on_gpu)
         if shape:
             yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
 
@@ -167,9 +168,9 @@ def _made(study: Mapping[str, Any], name: str) -> Corpus | None:
     return read_folder(folder) if folder.is_dir() else None
 
 
-def _models(study: Mapping[str, Any], quantizer: Mapping[str, Any]) -> int:
+def _models(study: Mapping[str, Any], quantizer: QuantizerSettings) -> int:
     """Models of a seed that a quantizer is applied to."""
-    methods = study["methods"] if quantizer.get("methods") is None else quantizer["methods"]
+    methods = study["methods"] if quantizer.methods is None else quantizer.methods
     return len(methods) + sum(name in study["models"] for name in ("target", "retrain"))
 
 
@@ -224,14 +225,14 @@ def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
     count = len(study["seeds"]) * _models(study, entry)
     if not shape:
         return Job(name, count, None, None, None)
-    packed = shape.linear * entry["bits"] / 8 + (shape.parameters - shape.linear) * 4
-    length, tokens = entry["sample_length"], entry["samples"] * entry["sample_length"]
-    part = PARTS.get(entry["calibration"])
+    packed = shape.linear * entry.bits / 8 + (shape.parameters - shape.linear) * 4
+    length, tokens = entry.sample_length, entry.samples * entry.sample_length
+    part = PARTS.get(entry.calibration)
     if texts and part:  # all there are, where fewer are there than are asked for
         tokens = min(tokens, texts.tokens(part))
     seconds = _seconds(6 * shape.parameters * tokens, operations)
     # The target's stay, since absorption is measured against them.
-    kept = count if entry["keep"] else len(study["seeds"])
+    kept = count if entry.keep else len(study["seeds"])
     needed = memory.calibrating(shape, tokens, length, on_gpu)
     return Job(name, count, needed, packed * kept / count, seconds, "Use fewer samples of a shorter sample_length.")
 

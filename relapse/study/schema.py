@@ -12,6 +12,7 @@ import yaml
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import Settings, json_schema
@@ -31,7 +32,7 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
 }
 
 # section -> what all its entries have in common
-COMMON: dict[str, type[Settings]] = {"methods": MethodSettings}
+COMMON: dict[str, type[Settings]] = {"methods": MethodSettings, "quantizers": QuantizerSettings}
 
 
 @cache
@@ -97,7 +98,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
 def _of_class(settings: type[Settings]) -> dict:
     """The schema of a class, with what a study may leave out and config.py fills in."""
     schema = json_schema(settings)
-    return schema | {"required": [key for key in schema["required"] if key != "method"]}
+    return schema | {"required": [key for key in schema.get("required", []) if key != "method"]}
 
 
 def _of_thing(common: dict, thing: Any) -> dict:

@@ -6,9 +6,22 @@ from pydantic import ConfigDict, Field
 
 from relapse.runtime.settings import UNIQUE, Count, Positive, Settings, Text
 from relapse.unlearning.lora import Lora
-from relapse.unlearning.stopping import StopAt
 
 Values = Annotated[list[Any], Field(min_length=1, description="Values that the key takes.", json_schema_extra=UNIQUE)]
+
+
+class StopAt(Settings):
+    """What a run must have reached before it stops early."""
+
+    knowmem_forget: float = Field(
+        gt=0, lt=1, description="KnowMem forget must have fallen to this share of the target's."
+    )
+    knowmem_retain: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="KnowMem retain must be at least this share of the target's; left out, it may be anything.",
+    )
 
 
 class MethodSettings(Settings):

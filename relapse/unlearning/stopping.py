@@ -7,29 +7,15 @@ Knows at which steps to look and what was seen; what is measured is the caller's
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from relapse.runtime.settings import Settings
+if TYPE_CHECKING:  # it imports pydantic, which tables do without
+    from relapse.unlearning.settings import StopAt
 
 FIRST = 10  # steps before the first look, and the least between two
 
 # Score -> whether it must fall to its share of the target's. A score that need not must stay at its share, or above it.
 MUST_FALL = {"knowmem_forget": True, "knowmem_retain": False}
-
-
-class StopAt(Settings):
-    """What a run must have reached before it stops early."""
-
-    knowmem_forget: float = Field(
-        gt=0, lt=1, description="KnowMem forget must have fallen to this share of the target's."
-    )
-    knowmem_retain: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="KnowMem retain must be at least this share of the target's; left out, it may be anything.",
-    )
 
 
 class StopRule:
@@ -42,7 +28,7 @@ class StopRule:
     measured.
     """
 
-    def __init__(self, stop_at: StopAt | None, measure: Callable[[str], float]):
+    def __init__(self, stop_at: "StopAt | None", measure: Callable[[str], float]):
         shares = dict(stop_at or ())
         self.shares = {score: shares[score] for score in MUST_FALL if shares.get(score) is not None}
         self.measure = measure
