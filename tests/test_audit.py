@@ -90,8 +90,7 @@ def test_verdicts_follow_the_stated_rule():
     assert [verdict.of_share(share) for share in (0.0, 0.25, 0.26, 0.74, 0.75, 1.3, None)] == [
         *("absorbed", "absorbed", "cannot tell", "cannot tell", "survives", "survives", "cannot tell")
     ]
-    survival = Survival()
-    survival.total.squared, survival.total.survived = 1.0, 0.1
+    survival = Survival(survived=0.1, squared=1.0)
     most = Update(None, {}, outside=1.0, squared=1.0)  # half of the change lies where formats do not reach
     assert verdict.verdict(most, survival) == "cannot tell"
     assert verdict.verdict(Update(None, {}, outside=0.1, squared=1.0), survival) == "absorbed"

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from relapse.analysis.absorption import Sums
 from relapse.models import stored
 from relapse.models.files import read_model
 from relapse.models.headers import tensor_formats
@@ -39,22 +38,25 @@ LOWEST, HIGHEST = -40, 16  # powers of two that the sizes of weights are sorted 
 
 @dataclass
 class Survival:
-    """What a format keeps of an update: of all matrices, and of each. unfit: why the format cannot hold this model."""
+    """What a format keeps of an update. survived: <Q(u) - Q(t), u - t> of all matrices that have changed.
 
-    total: Sums = field(default_factory=Sums)
-    layers: dict[str, float | None] = field(default_factory=dict)
+    layers: the surviving share of each. unfit: why the format cannot hold this model.
+    """
+
+    survived: float = 0.0
+    squared: float = 0.0
+    layers: dict[str, float] = field(default_factory=dict)
     unfit: str | None = None
 
     @property
     def share(self) -> float | None:
-        """The surviving share of all matrices."""
-        return self.total.shares()["surviving"]
+        """The surviving share of all matrices; None where none has changed."""
+        return self.survived / self.squared if self.squared else None
 
     @property
     def worst(self) -> tuple[str, float] | None:
         """The matrix that keeps least of its update."""
-        known = {name: share for name, share in self.layers.items() if share is not None}
-        return min(known.items(), key=lambda item: item[1], default=None)
+        return min(self.layers.items(), key=lambda item: item[1], default=None)
 
 
 @dataclass
@@ -83,22 +85,26 @@ class Update:
         whole = self.outside + self.squared
         return self.outside / whole if whole else None
 
-    def add(self, name: str, before: Tensor, change: Tensor) -> None:
-        """Take a matrix's change into the sums that no format has a part in."""
-        squared = change.square().sum(dtype=torch.float64).item()
+    def add(self, name: str, before: Tensor, change: Tensor) -> float:
+        """Take a matrix's change into the sums that no format has a part in. Returns its squared change."""
         moved = change != 0
+        squares = change.square()
+        squared = squares.sum(dtype=torch.float64).item()
         self.matrices += 1
         self.weights += change.numel()
-        self.changed += int(moved.sum())
         self.squared += squared
         self.largest = max(self.largest, (squared, name))
         if not squared:
             self.unchanged.append(name)
-            return
-        place = (torch.frexp(before.abs())[1] - 1).clamp(LOWEST, HIGHEST) - LOWEST  # frexp's mantissa is in [0.5, 1)
-        flat = place.flatten().long()
-        for row, values in enumerate((torch.ones_like(change), moved, change.square())):
-            self.sizes[row].index_add_(0, flat, values.flatten().double())
+            return 0.0
+        place = (
+            (torch.frexp(before.abs())[1] - 1).clamp_(LOWEST, HIGHEST).sub_(LOWEST)
+        )  # frexp's mantissa is in [0.5, 1)
+        of_moved = place[moved]
+        self.changed += len(of_moved)
+        for row, (places, weights) in enumerate(((place, None), (of_moved, None), (of_moved, squares[moved].double()))):
+            self.sizes[row] += torch.bincount(places.flatten(), weights, minlength=HIGHEST - LOWEST + 1)
+        return squared
 
 
 def compare(
@@ -148,28 +154,21 @@ def _compare_matrix(
     name: str, before: Tensor, after: Sequence[Tensor], updates: Sequence[Update], formats: dict[str, dict]
 ) -> None:
     changes = [weight - before for weight in after]
-    for update, change in zip(updates, changes, strict=True):
-        update.add(name, before, change)
-    if not any(change.any() for change in changes):
+    squares = [update.add(name, before, change) for update, change in zip(updates, changes, strict=True)]
+    if not any(squares):
         return
     for one, entry in formats.items():
-        backend = BACKENDS.get(entry["backend"])
-        rounded = backend.rounded(before, entry)
-        for update, weight, change in zip(updates, after, changes, strict=True):
-            if not change.any():
+        backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+        rounded = backend.rounded(before, settings)
+        for place, (update, weight, change) in enumerate(zip(updates, after, changes, strict=True)):
+            if not squares[place]:
                 continue
-            kept = backend.rounded(weight, entry) - rounded
-            moved = change != 0
-            sums = Sums(
-                weights=change.numel(),
-                changed=int(moved.sum()),
-                unchanged_value=int((moved & (kept == 0)).sum()),
-                unchanged_code=None,
-                squared=change.square().sum(dtype=torch.float64).item(),
-                survived=(kept * change).sum(dtype=torch.float64).item(),
-            )
-            update.formats[one].total += sums
-            update.formats[one].layers[name] = sums.shares()["surviving"]
+            kept = (backend.rounded(weight, settings) - rounded).mul_(change).sum(dtype=torch.float64).item()
+            squared = squares[place]
+            survival = update.formats[one]
+            survival.survived += kept
+            survival.squared += squared
+            survival.layers[name] = kept / squared
 
 
 def must_match(target: Path, unlearned: Sequence[Path]):
@@ -218,7 +217,7 @@ def _finite(folder: Path, name: str, weight: Tensor) -> Tensor:
 
 def _does_not_fit(entry: dict, shapes: dict) -> str | None:
     try:
-        BACKENDS.get(entry["backend"]).check(shapes, entry)
+        BACKENDS.get(entry["backend"]).check(shapes, BACKENDS.settings(entry))
     except ConfigError as error:
         return str(error)
     return None

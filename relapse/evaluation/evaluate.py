@@ -16,6 +16,7 @@ from relapse.models.loading import check_vocabulary, load_tokenizer
 from relapse.models.saving import versions
 from relapse.quantization import BACKENDS, read_versions
 from relapse.quantization.calibration import read_facts
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.progress import Stopwatch
@@ -48,7 +49,7 @@ def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> lis
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
-    quantizer: dict,
+    quantizer: QuantizerSettings,
     metrics: dict[str, dict] | None = None,
     evaluation: dict | None = None,
     reference: list[dict] | Literal["self"] | None = None,
@@ -58,7 +59,7 @@ def evaluate(
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    quantizer: a config entry. metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
+    metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its
@@ -70,8 +71,7 @@ def evaluate(
     if metrics is None:
         metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
     settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
-    backend = BACKENDS.get(quantizer["backend"])
-    quantizer = with_defaults(backend.options, quantizer)
+    backend = BACKENDS.get(quantizer.backend)
     corpus = read_folder(corpus_dir)
     with stopwatch.part("load"):
         model = backend.load(model_dir, quantizer, dtype)
@@ -93,7 +93,7 @@ def evaluate(
     result = {
         "scores": scores,
         "settings": {
-            "quantizer": quantizer,
+            "quantizer": quantizer.rounding(),
             "metrics": settings,
             "evaluation": evaluation,
             "compute": str(dtype).removeprefix("torch."),

@@ -14,7 +14,7 @@ from relapse.corpora.corpus import Corpus
 from relapse.models.files import Model, describe
 from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
-from relapse.quantization.calibration import texts
+from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.text.prompts import asked_texts, prompts
 from relapse.unlearning.lora import target_layers
@@ -142,7 +142,7 @@ def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Itera
             if not model.linear:
                 continue
             try:
-                BACKENDS.get(entry["backend"]).check(model.linear, entry)
+                BACKENDS.get(entry["backend"]).check(model.linear, BACKENDS.settings(entry))
             except ConfigError as error:
                 if str(error) not in said:
                     said.add(str(error))
@@ -208,19 +208,20 @@ def _calibration(
     origin = started_from(config, "target")
     context = models[origin].context if origin in models else None
     for name, entry in _section(config, "quantizers").items():
-        if not sound("quantizers", name) or "calibration" not in entry:
+        settings = BACKENDS.settings(entry) if sound("quantizers", name) else None
+        if not isinstance(settings, CalibratedSettings):
             continue
-        if context is not None and entry["sample_length"] > context:
+        if context is not None and settings.sample_length > context:
             yield (
                 ("quantizers", name, "sample_length"),
-                f"is {entry['sample_length']}, must be at most {context}, the context of models.{origin} "
+                f"is {settings.sample_length}, must be at most {context}, the context of models.{origin} "
                 "(max_position_embeddings).",
             )
         for corpus_name, corpus in corpora.items():
             try:
-                texts(corpus, entry)
+                texts(corpus, settings)
             except ConfigError as error:
-                where = "" if entry["calibration"] == "file" else f"corpora.{corpus_name}: "
+                where = "" if settings.calibration == "file" else f"corpora.{corpus_name}: "
                 yield ("quantizers", name), f"{where}{error}"
 
 
