@@ -24,7 +24,8 @@ help:
 	@echo "make lint      format and lint checks;  make format: mend what can be mended"
 	@echo "make lock      pin the newest versions that envs/*.in allow"
 
-# Rebuilt whenever the lock changes. torch comes first and without a hash: CPU and CUDA builds serve alike.
+# Rebuilt whenever the lock changes. torch comes first and without a hash: CPU and CUDA builds serve alike. The last of all
+# is relapse itself, in place, for its command.
 .venv/built: envs/torch.txt envs/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "relapse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -32,6 +33,7 @@ help:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement envs/torch.txt
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/pip check
 	touch $@
 

@@ -12,8 +12,7 @@ include: "rules/unlearn.smk"
 include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"
-include: "rules/tables.smk"
-include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/cluster.smk"
 
 
@@ -21,25 +20,13 @@ rule all:
     default_target: True
     input:
         gpu_where_needed,
-        f"{RESULTS}/metrics.csv",
+        rules.collect.output,
         rules.models_table.output,
-        rules.absorption_table.output if ABSORPTIONS else [],
+        rules.absorption_table.output if GRAPH.absorptions else [],
         rules.retained.output,
-        [
-            f"{RESULTS}/tables/table{number}.{kind}"
-            for number in TABLES
-            for kind in ("csv", "md", "tex", "html")
-        ],
+        expand(rules.table.output, number=PRODUCTS.tables),
         rules.recovery.output,
-        rules.comparison.output if PUBLISHED else [],
-        [
-            f"{RESULTS}/figures/{name}.{kind}"
-            for name in FIGURES
-            for kind in ("pdf", "png")
-        ],
+        rules.comparison.output if PRODUCTS.published else [],
+        expand(rules.figure.output, figure=PRODUCTS.figures),
         rules.timings.output,
-        [
-            files
-            for name, files in CHECKPOINTS.items()
-            if STUDY["quantizers"][name]["keep"]
-        ],
+        GRAPH.kept_checkpoints,

@@ -1,34 +1,20 @@
-# Where Snakemake runs, also on a cluster: the nodes of many have no way to the Hub.
-localrules:
-    make_corpus,
-
-
+# A corpus as a folder in MUSE's layout. It is made where Snakemake runs: the nodes of many clusters cannot reach the Hub.
 rule make_corpus:
     input:
-        lambda wildcards: origin_files(STUDY["corpora"][wildcards.corpus]),
+        lambda wildcards: GRAPH.origin("corpora", wildcards.corpus),
     output:
         directory(f"{RESULTS}/corpora/{{corpus}}"),
     log:
         log_of("make_corpus", "{corpus}"),
     benchmark:
         benchmark_of("make_corpus", "{corpus}")
+    localrule: True
     conda:
         "../envs/conda.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
-        settings=lambda wildcards: quoted(
-            {
-                key: value
-                for key, value in STUDY["corpora"][wildcards.corpus].items()
-                if key != "published"
-            }
-        ),
+        settings=lambda wildcards: quoted(GRAPH.corpus_settings(wildcards.corpus)),
         source=lambda wildcards: source(
-            "scripts/make_corpus.py",
-            SOURCES.source(STUDY["corpora"][wildcards.corpus]["source"]),
+            "scripts/make_corpus.py", GRAPH.corpus_source(wildcards.corpus)
         ),
     message:
         "Corpus {wildcards.corpus}"

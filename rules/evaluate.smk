@@ -1,9 +1,9 @@
 # What lm-evaluation-harness's tasks ask, into the cache (HF_HOME) before any job scores: where Snakemake runs, also on a
-# cluster, since the nodes of many have no way to the Hub. First of all, so that a task that cannot be had ends the run at
+# cluster, since the nodes of many cannot reach the Hub. First of all, so that a task that cannot be had ends the run at
 # its beginning. The second time it is loaded as scoring does, from the cache alone: every job sees the same data.
 rule fetch_tasks:
     input:
-        task_files(),
+        GRAPH.task_files,
     output:
         f"{RESULTS}/tasks.txt",
     log:
@@ -14,12 +14,8 @@ rule fetch_tasks:
     localrule: True
     conda:
         "../envs/conda.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=240,
     params:
-        metrics=quoted(HARNESS),
+        metrics=quoted(GRAPH.harness),
         source=source("scripts/fetch_tasks.py", "relapse/metrics/utility.py"),
     message:
         "Data of lm-evaluation-harness's tasks"
@@ -28,57 +24,71 @@ rule fetch_tasks:
         " HF_HUB_OFFLINE=1 python -m scripts.fetch_tasks --metrics {params.metrics} --out {output} >> {log} 2>&1"
 
 
-# One process per model scores it under one quantizer, or under as many as evaluation.quantizers_per_job says: it
-# quantizes in memory and computes every metric, since starting a process costs more than either. A calibrated quantizer
-# has written a checkpoint, which is scored as it is.
-for label, batch in BATCHES.items():
+# One process scores a model under one quantizer and computes every metric. It quantizes in memory, or loads the checkpoint
+# that a calibrated quantizer has written. With evaluation.quantizers_per_job, further rules score a model under several.
+for rule_name, listed in GRAPH.evaluation_rules.items():
 
     rule:
         name:
-            f"evaluate_{label}"
+            rule_name
         input:
-            model=scored(batch),
+            model=lambda wildcards, listed=listed: GRAPH.scored(
+                GRAPH.names(listed, wildcards)[0]
+            ),
             corpus=f"{RESULTS}/corpora/{{corpus}}",
-            reference=privleak_records(batch),
-            tasks=task_files(),
-            fetched=rules.fetch_tasks.output if HARNESS else [],
-            environment=built_environment(batch[0], "evaluation_environment"),
+            reference=lambda wildcards, listed=listed: GRAPH.reference_records(
+                wildcards, GRAPH.names(listed, wildcards)
+            ),
+            tasks=GRAPH.task_files,
+            fetched=rules.fetch_tasks.output if GRAPH.harness else [],
+            environment=lambda wildcards, listed=listed: GRAPH.environment(
+                GRAPH.names(listed, wildcards)[0], "evaluation_environment"
+            ),
         output:
-            scores=expand(
-                f"{RESULTS}/metrics/{{{{corpus}}}}/{{{{model}}}}/seed{{{{seed}}}}/{{quantizer}}.json",
-                quantizer=batch,
+            scores=GRAPH.scores_of(listed, "json"),
+            records=GRAPH.scores_of(listed, "records.jsonl"),
+            timings=benchmark_of(
+                "evaluate",
+                f"{{corpus}}/{{model}}/seed{{seed}}/{label_of(rule_name, listed)}",
+                "json",
             ),
-            records=expand(
-                f"{RESULTS}/metrics/{{{{corpus}}}}/{{{{model}}}}/seed{{{{seed}}}}/{{quantizer}}.records.jsonl",
-                quantizer=batch,
-            ),
-            timings=timings_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{label}"),
         log:
-            log_of("evaluate", f"{{corpus}}-{{model}}-{{seed}}-{label}"),
+            log_of(
+                "evaluate",
+                f"{{corpus}}-{{model}}-{{seed}}-{label_of(rule_name, listed)}",
+            ),
         benchmark:
-            benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{label}")
+            benchmark_of(
+                "evaluate",
+                f"{{corpus}}/{{model}}/seed{{seed}}/{label_of(rule_name, listed)}",
+            )
         conda:
             "../envs/conda.yaml"
-        threads: 1
         resources:
-            # A packed checkpoint is unpacked.
-            mem_mb=memory(12 if batch[0] in CALIBRATED else 2 if GPU else 4),
-            runtime=growing(120 * len(batch)),
+            mem_mb=weights(4),
+            runtime=growing(120 * len(listed)),
             gpu=GPU,
         params:
-            python=("HF_HUB_OFFLINE=1 " if HARNESS else "")
-            + python_of(batch[0], "evaluation_environment"),
-            names=batch,
-            quantizers=[quoted(ROUNDED_HOW[name]) for name in batch],
-            metrics=branch("metrics"),
-            evaluation=quoted(HOW_EVALUATED),
+            python=lambda wildcards, listed=listed: (
+                ("HF_HUB_OFFLINE=1 " if GRAPH.harness else "")
+                + GRAPH.python(
+                    GRAPH.names(listed, wildcards)[0], "evaluation_environment"
+                )
+            ),
+            names=lambda wildcards, listed=listed: GRAPH.names(listed, wildcards),
+            quantizers=lambda wildcards, listed=listed: [
+                quoted(GRAPH.rounded_how[name])
+                for name in GRAPH.names(listed, wildcards)
+            ],
+            metrics=quoted(STUDY["metrics"]),
+            evaluation=quoted(GRAPH.evaluation_settings),
             compute=STUDY["compute"],
-            reference=privleak_option(batch),
-            source=source(
-                "scripts/evaluate.py",
-                *sorted({BACKENDS.source(BACKEND_OF[name].name) for name in batch}),
-                *(["scripts/quantize.py"] if batch[0] in CALIBRATED else []),
-                *sorted(METRICS.source(metric) for metric in STUDY["metrics"]),
+            reference=lambda wildcards, input, listed=listed: reference_option(
+                GRAPH.measures_reference(wildcards, GRAPH.names(listed, wildcards)),
+                input.reference,
+            ),
+            source=lambda wildcards, listed=listed: source(
+                *GRAPH.evaluation_sources(GRAPH.names(listed, wildcards))
             ),
         message:
             "Score {wildcards.model} under {params.names} on {wildcards.corpus}, seed {wildcards.seed}"
@@ -92,12 +102,12 @@ for label, batch in BATCHES.items():
 
 rule absorption:
     input:
-        target=f"{RESULTS}/models/{{corpus}}/target/seed{{seed}}",
-        model=f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}",
+        target=GRAPH.model("target"),
+        model=GRAPH.model("{method}"),
     output:
         [
             f"{RESULTS}/absorption/{{corpus}}/{{method}}/seed{{seed}}/{name}.json"
-            for name in ROUNDING
+            for name in GRAPH.rounding
         ],
     log:
         log_of("absorption", "{corpus}-{method}-{seed}"),
@@ -105,19 +115,15 @@ rule absorption:
         benchmark_of("absorption", "{corpus}/{method}/seed{seed}")
     conda:
         "../envs/conda.yaml"
-    threads: 1
     resources:
-        mem_mb=memory(1),
+        mem_mb=weights(1),
         # A 7B model's weights take half an hour and more for each.
-        runtime=growing(60 * max(1, len(ROUNDING))),
+        runtime=growing(60 * max(1, len(GRAPH.rounding))),
     params:
-        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
-        names=ROUNDING,
-        quantizers=[quoted(ROUNDED_HOW[name]) for name in ROUNDING],
-        source=source(
-            "scripts/absorption.py",
-            *sorted({BACKENDS.source(BACKEND_OF[name].name) for name in ROUNDING}),
-        ),
+        settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
+        names=GRAPH.rounding,
+        quantizers=[quoted(GRAPH.rounded_how[name]) for name in GRAPH.rounding],
+        source=source("scripts/absorption.py", *GRAPH.backend_sources(GRAPH.rounding)),
     message:
         "What of {wildcards.method}'s update survives each quantizer, {wildcards.corpus}, seed {wildcards.seed}"
     shell:
@@ -129,30 +135,29 @@ rule absorption:
 # A calibrated quantizer's checkpoints of a method and of its target, both folded back to the models' own scale.
 rule absorption_calibrated:
     input:
-        target=f"{RESULTS}/models/{{corpus}}/target/seed{{seed}}",
-        model=f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}",
+        target=GRAPH.model("target"),
+        model=GRAPH.model("{method}"),
         target_checkpoint=f"{RESULTS}/quantized/{{corpus}}/target/seed{{seed}}/{{quantizer}}",
         checkpoint=f"{RESULTS}/quantized/{{corpus}}/{{method}}/seed{{seed}}/{{quantizer}}",
     output:
-        f"{RESULTS}/absorption/{{corpus}}/{{method}}/seed{{seed}}/{{quantizer,{one_of(CALIBRATED)}}}.json",
+        f"{RESULTS}/absorption/{{corpus}}/{{method}}/seed{{seed}}/{{quantizer,{one_of(GRAPH.calibrated)}}}.json",
     log:
         log_of("absorption", "{corpus}-{method}-{seed}-{quantizer}"),
     benchmark:
         benchmark_of("absorption", "{corpus}/{method}/seed{seed}/{quantizer}")
     conda:
         "../envs/conda.yaml"
-    threads: 1
     resources:
         # Two models in float32, and a third while it is read.
-        mem_mb=memory(3),
+        mem_mb=weights(3),
         runtime=growing(60),
     params:
-        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
-        quantizer=lambda wildcards: quoted(ROUNDED_HOW[wildcards.quantizer]),
+        settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
+        quantizer=lambda wildcards: quoted(GRAPH.rounded_how[wildcards.quantizer]),
         source=lambda wildcards: source(
             "scripts/absorption.py",
             "scripts/quantize.py",
-            BACKENDS.source(BACKEND_OF[wildcards.quantizer].name),
+            *GRAPH.backend_sources([wildcards.quantizer]),
         ),
     message:
         "What of {wildcards.method}'s update survives {wildcards.quantizer}, {wildcards.corpus}, seed {wildcards.seed}"

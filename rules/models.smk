@@ -1,31 +1,20 @@
 # Base, target and retrain: made here, or linked from a local directory or a Hub snapshot.
-MADE = [
-    name
-    for name, entry in STUDY["models"].items()
-    if entry["source"] in ("train", "random")
-]
-LINKED = [name for name in STUDY["models"] if name not in MADE]
-
-
 rule make_base:
     input:
         corpus=f"{RESULTS}/corpora/{{corpus}}",
     output:
-        directory(
-            f"{RESULTS}/models/{{corpus}}/{{place,{one_of(['base'] if 'base' in MADE else [])}}}"
-        ),
+        directory(f"{RESULTS}/models/{{corpus}}/{{place,{GRAPH.place_of(made=True)}}}"),
     log:
         log_of("make_base", "{corpus}-{place}"),
     benchmark:
         benchmark_of("make_base", "{corpus}-{place}")
     conda:
         "../envs/conda.yaml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        settings=lambda wildcards: branch("models", "base"),
+        settings=lambda wildcards: quoted(STUDY["models"]["base"]),
         source=source("scripts/make_base.py"),
     message:
         "Random base model for {wildcards.corpus}"
@@ -33,35 +22,23 @@ rule make_base:
         "python -m scripts.make_base --settings {params.settings} --corpus {input.corpus} --out {output} > {log} 2>&1"
 
 
-# Where Snakemake runs, also on a cluster: the nodes of many have no way to the Hub.
-localrules:
-    link_model,
-
-
+# Where Snakemake runs, also on a cluster: the nodes of many cannot reach the Hub.
 rule link_model:
     input:
-        lambda wildcards: origin_files(STUDY["models"][model_folder(wildcards)]),
+        lambda wildcards: GRAPH.origin("models", name_at(wildcards.place)),
     output:
-        directory(
-            f"{RESULTS}/models/{{corpus}}/{{place,{one_of(['base'] if 'base' in LINKED else [])}"
-            f"|({one_of([name for name in LINKED if name != 'base'])})/seed\\d+}}"
-        ),
+        directory(f"{RESULTS}/models/{{corpus}}/{{place,{GRAPH.place_of(made=False)}}}"),
     log:
         log_of("link_model", "{corpus}-{place}"),
     benchmark:
         benchmark_of("link_model", "{corpus}-{place}")
+    localrule: True
     conda:
         "../envs/conda.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,  # a file of weights, while it is rounded
-        runtime=240,
     params:
-        settings=lambda wildcards: branch("models", model_folder(wildcards)),
+        settings=lambda wildcards: quoted(STUDY["models"][name_at(wildcards.place)]),
         # Training reads base in its own number format; target and retrain are what every variant starts from.
-        stored=lambda wildcards: (
-            "--as-stored" if model_folder(wildcards) == "base" else ""
-        ),
+        stored=lambda wildcards: "--as-stored" if wildcards.place == "base" else "",
         source=source("scripts/link_model.py"),
     message:
         "Model {wildcards.place}, made elsewhere"
@@ -75,9 +52,9 @@ rule train:
         corpus=f"{RESULTS}/corpora/{{corpus}}",
     output:
         model=directory(
-            f"{RESULTS}/models/{{corpus}}/{{model,{one_of(set(MADE) - {'base'})}}}/seed{{seed}}"
+            f"{RESULTS}/models/{{corpus}}/{{model,{one_of(GRAPH.trained)}}}/seed{{seed}}"
         ),
-        timings=timings_of("train", "{corpus}/{model}/seed{seed}"),
+        timings=benchmark_of("train", "{corpus}/{model}/seed{seed}", "json"),
     log:
         log_of("train", "{corpus}-{model}-{seed}"),
     benchmark:
@@ -86,14 +63,13 @@ rule train:
     priority: 100
     conda:
         "../envs/conda.yaml"
-    threads: 1
     resources:
-        mem_mb=memory(3 if GPU else 12),
+        mem_mb=weights(3 if GPU else 12),
         runtime=growing(240),
         gpu=GPU,
     params:
-        settings=lambda wildcards: branch("models", wildcards.model),
-        compute=lambda wildcards: trained_in(STUDY, wildcards.model),
+        settings=lambda wildcards: quoted(STUDY["models"][wildcards.model]),
+        compute=lambda wildcards: GRAPH.trained_in(wildcards.model),
         source=source("scripts/train.py"),
     message:
         "Train {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"

@@ -1,41 +1,51 @@
-# Calibrated quantizers look at text, take longer, and write a checkpoint that scoring loads. The target's are kept, since
-# every method's absorption is measured against them; the others are deleted once used, unless the entry says keep.
-for name in CALIBRATED:
-    for kept in (True, False):
+# Calibrated quantizers look at text, take longer, and write a checkpoint that scoring loads. The target's is kept, since
+# every method's absorption is measured against it; the others are deleted once used, unless the entry says keep.
+rule quantize:
+    input:
+        model=GRAPH.model("{model}"),
+        corpus=f"{RESULTS}/corpora/{{corpus}}",
+        text=lambda wildcards: GRAPH.calibration_file(wildcards.quantizer),
+        environment=lambda wildcards: GRAPH.environment(
+            wildcards.quantizer, "environment"
+        ),
+    output:
+        directory(
+            f"{RESULTS}/quantized/{{corpus}}/{{model}}/seed{{seed}}/{{quantizer,{one_of(GRAPH.calibrated)}}}"
+        ),
+    log:
+        log_of("quantize", "{corpus}-{model}-{seed}-{quantizer}"),
+    benchmark:
+        benchmark_of("quantize", "{corpus}/{model}/seed{seed}/{quantizer}")
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=weights(3 if GPU else 4),
+        runtime=growing(240),
+        gpu=GPU,
+    params:
+        python=lambda wildcards: GRAPH.python(wildcards.quantizer, "environment"),
+        settings=lambda wildcards: quoted(GRAPH.rounded_how[wildcards.quantizer]),
+        source=lambda wildcards: source(
+            "scripts/quantize.py", *GRAPH.backend_sources([wildcards.quantizer])
+        ),
+    message:
+        "Quantize {wildcards.model} with {wildcards.quantizer}, {wildcards.corpus}, seed {wildcards.seed}"
+    shell:
+        "python -m scripts.quantize --checked --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
+        " --python {params.python} --out {output} > {log} 2>&1"
 
-        rule:
-            name:
-                f"quantize_{name}" if not kept else f"quantize_{name}_kept"
-            input:
-                model=f"{RESULTS}/models/{{corpus}}/{{model}}/seed{{seed}}",
-                corpus=f"{RESULTS}/corpora/{{corpus}}",
-                text=calibration_file(name),
-                environment=built_environment(name, "environment"),
-            output:
-                checkpoint_output(name, kept),
-            log:
-                log_of("quantize", f"{{corpus}}-{{model}}-{{seed}}-{name}"),
-            benchmark:
-                benchmark_of("quantize", f"{{corpus}}/{{model}}/seed{{seed}}/{name}")
-            conda:
-                "../envs/conda.yaml"
-            threads: 1
-            resources:
-                mem_mb=memory(3 if GPU else 4),
-                runtime=growing(240),
-                gpu=GPU,
-            params:
-                python=python_of(name, "environment"),
-                settings=quoted(ROUNDED_HOW[name]),
-                name=name,
-                source=source(
-                    "scripts/quantize.py", BACKENDS.source(BACKEND_OF[name].name)
-                ),
-            message:
-                "Quantize {wildcards.model} with {params.name}, {wildcards.corpus}, seed {wildcards.seed}"
-            shell:
-                "python -m scripts.quantize --checked --quantizer {params.settings} --model {input.model} --corpus {input.corpus}"
-                " --python {params.python} --out {output} > {log} 2>&1"
+
+use rule quantize as quantize_and_delete with:
+    output:
+        temp(
+            directory(
+                f"{RESULTS}/quantized/{{corpus}}/{{model,{one_of(GRAPH.not_target)}}}/"
+                f"seed{{seed}}/{{quantizer,{one_of(GRAPH.deleted)}}}"
+            )
+        ),
+
+
+ruleorder: quantize_and_delete > quantize
 
 
 # Backends that cannot live in the main environment have one of their own, built from its lock, for all studies. It is a
@@ -52,10 +62,6 @@ rule environment:
     localrule: True  # a node of a cluster may reach no package index
     conda:
         "../envs/python.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
     params:
         folder=subpath(output[0], parent=True),
     message:

@@ -1,10 +1,11 @@
+# From the target of the same seed, until the model has forgotten or for so many steps.
 rule unlearn:
     input:
-        target=f"{RESULTS}/models/{{corpus}}/target/seed{{seed}}",
+        target=GRAPH.model("target"),
         corpus=f"{RESULTS}/corpora/{{corpus}}",
     output:
-        model=directory(f"{RESULTS}/models/{{corpus}}/{{method}}/seed{{seed}}"),
-        timings=timings_of("unlearn", "{corpus}/{method}/seed{seed}"),
+        model=directory(GRAPH.model("{method}")),
+        timings=benchmark_of("unlearn", "{corpus}/{method}/seed{seed}", "json"),
     log:
         log_of("unlearn", "{corpus}-{method}-{seed}"),
     benchmark:
@@ -13,19 +14,16 @@ rule unlearn:
     priority: 50
     conda:
         "../envs/conda.yaml"
-    threads: 1
     resources:
-        mem_mb=memory(3 if GPU else 12),
+        mem_mb=weights(3 if GPU else 12),
         runtime=growing(240),
         gpu=GPU,
     params:
-        settings=lambda wildcards: quoted(MADE_HOW[wildcards.method]),
+        settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
         compute=STUDY["compute"],
-        stop=stop_option,
+        stop=lambda wildcards: stop_option(GRAPH.stop_metrics(wildcards.method)),
         source=lambda wildcards: source(
-            "scripts/unlearn.py",
-            METHODS.source(STUDY["methods"][wildcards.method]["method"]),
-            *map(METRICS.source, stop_metrics(wildcards.method)),
+            "scripts/unlearn.py", *GRAPH.method_sources(wildcards.method)
         ),
     message:
         "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"

@@ -27,8 +27,9 @@ from relapse.unlearning import saliency
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
 from relapse.unlearning.reference import Reference
+from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import store
-from relapse.unlearning.trainer import losses_of_step
+from relapse.unlearning.trainer import alpha_of, losses_of_step
 
 REPEATS = 15
 
@@ -61,14 +62,14 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
+def bench_steps(model, tokenizer, corpus, entries: dict[str, MethodSettings]) -> None:
     """Time a step of every method both ways, and check that the losses agree."""
     print("unlearning step: ms plain, ms ours, ratio; share of ours in losses and gradients / optimiser / storage")
     target = copy.deepcopy(model).requires_grad_(False)
     for name, settings in entries.items():
-        method = METHODS.get(settings["method"])
+        method = METHODS.get(settings.method)
         forget, retain = (
-            windows(tokenizer, corpus.raw[part], settings["max_length"], random.Random(0))
+            windows(tokenizer, corpus.raw[part], settings.max_length, random.Random(0))
             for part in ("forget", "retain1")
         )
         ours = copy.deepcopy(target).requires_grad_(True)
@@ -77,14 +78,14 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
         optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0, fused=True)
         rng = random.Random(0)
 
-        def gradients(losses, settings=settings, optimizer=optimizer):
+        def gradients(losses, method=method, settings=settings, optimizer=optimizer):
             optimizer.zero_grad(set_to_none=True)
-            (losses[0] + settings.get("alpha", 0.0) * losses[1]).backward()
+            (losses[0] + alpha_of(method, settings) * losses[1]).backward()
 
         plain, fast, update, rounding = [], [], [], []
         for _ in range(REPEATS):
-            chosen = rng.sample(range(len(forget)), settings["batch_size"])
-            paired = rng.sample(range(len(retain)), settings["batch_size"])
+            chosen = rng.sample(range(len(forget)), settings.batch_size)
+            paired = rng.sample(range(len(retain)), settings.batch_size)
             pairs = list(zip(chosen, paired, strict=True))
             sides = [forget[i] for i in chosen], [retain[i] for i in paired]
             kept: dict[str, tuple] = {}
@@ -111,7 +112,7 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
             fast.append(seconds(run_fast))
             update.append(seconds(optimizer.step))
             rounding.append(
-                seconds(lambda parameters=parameters, settings=settings: store(parameters, settings["storage"]))
+                seconds(lambda parameters=parameters, settings=settings: store(parameters, settings.storage))
             )
             for left, right in zip(kept["plain"], kept["fast"], strict=True):
                 torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
@@ -125,10 +126,10 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, dict]) -> None:
         )
 
 
-def bench_saliency(model, percentile: float) -> None:
+def bench_saliency(model, settings: saliency.Sure) -> None:
     """Time SURE's row mask against a dictionary of rows, and check that both keep the same gradients."""
     generator = torch.Generator().manual_seed(0)
-    weights = saliency.eligible(model, {"modules": "linear", "parameters": "full"})
+    weights = saliency.eligible(model, settings)
     forget, total = ([torch.randn(w.shape, generator=generator) for w in weights.values()] for _ in range(2))
     masked = {"plain": [t.clone() for t in total], "fast": [t.clone() for t in total]}
 
@@ -138,7 +139,7 @@ def bench_saliency(model, percentile: float) -> None:
             for name, gradient in zip(weights, forget, strict=True)
             for row in range(len(gradient))
         }
-        least = np.percentile(list(norms.values()), percentile)
+        least = np.percentile(list(norms.values()), settings.percentile)
         for name, gradient in zip(weights, masked["plain"], strict=True):
             for row in range(len(gradient)):
                 if norms[name, row] < least:
@@ -146,7 +147,7 @@ def bench_saliency(model, percentile: float) -> None:
 
     plain = statistics.median(seconds(by_row) for _ in range(REPEATS))
     fast = statistics.median(
-        seconds(lambda: saliency.mask_rows(forget, masked["fast"], percentile)) for _ in range(REPEATS)
+        seconds(lambda: saliency.mask_rows(forget, masked["fast"], settings.percentile)) for _ in range(REPEATS)
     )
     for left, right in zip(masked["plain"], masked["fast"], strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=0)
@@ -204,10 +205,11 @@ def main() -> None:
     study, corpus, model, tokenizer = subject(__doc__)
     settings = study["metrics"]["knowmem_forget"]
     bench_generation(model, tokenizer, corpus, settings, study["evaluation"]["batch_size"])
-    methods = study["methods"]
-    bench_saliency(model, next(entry["percentile"] for entry in methods.values() if "percentile" in entry))
+    methods = {name: METHODS.settings(entry) for name, entry in study["methods"].items()}
+    bench_saliency(model, next(entry for entry in methods.values() if isinstance(entry, saliency.Sure)))
     # A step of SURE is its base method's, masked.
-    bench_steps(model, tokenizer, corpus, {name: entry for name, entry in methods.items() if "mask" not in entry})
+    plain = {name: entry for name, entry in methods.items() if not isinstance(entry, saliency.Sure)}
+    bench_steps(model, tokenizer, corpus, plain)
 
 
 if __name__ == "__main__":

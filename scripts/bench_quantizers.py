@@ -16,7 +16,8 @@ from pathlib import Path
 from relapse.models.files import read_model
 from relapse.models.saving import save
 from relapse.quantization import BACKENDS, DataFree
-from relapse.quantization.calibration import draw
+from relapse.quantization.calibration import CalibratedSettings, draw
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import exit_on_error
 from scripts.bench import subject
 
@@ -34,9 +35,9 @@ def seconds(action: Callable[[], object]) -> float:
     return statistics.median(times[1:])
 
 
-def quantization(entry: dict, model: Path, tokenizer, corpus, out: Path) -> Callable[[], object]:
-    """What quantizes the model in a directory as a config entry says; calibrated ones write to `out`."""
-    backend = BACKENDS.get(entry["backend"])
+def quantization(entry: QuantizerSettings, model: Path, tokenizer, corpus, out: Path) -> Callable[[], object]:
+    """What quantizes the model in a directory as an entry says; calibrated ones write to `out`."""
+    backend = BACKENDS.get(entry.backend)
     if isinstance(backend, DataFree):
         return lambda: backend.load(model, entry)
     drawn, _ = draw(tokenizer, corpus, entry)
@@ -50,12 +51,14 @@ def main() -> None:
         save(random_model, tokenizer, model, {})
         weights = sum(map(prod, read_model(model).linear.values()))
         print(f"quantizers: seconds for a million weights ({weights / 1e6:.2f} million here), windows x tokens of text")
-        for name, quantizer in study["quantizers"].items():
-            if environment := getattr(BACKENDS.get(quantizer["backend"]), "environment", None):
+        for name, entry in study["quantizers"].items():
+            quantizer = BACKENDS.settings(entry)
+            if environment := getattr(BACKENDS.get(quantizer.backend), "environment", None):
                 print(f"  {name:16} not timed: it runs in an environment of its own ({environment})")
                 continue
             took = seconds(quantization(quantizer, model, tokenizer, corpus, out))
-            text = f"   {quantizer['samples']} x {quantizer['sample_length']}" if "samples" in quantizer else ""
+            calibrated = isinstance(quantizer, CalibratedSettings)
+            text = f"   {quantizer.samples} x {quantizer.sample_length}" if calibrated else ""
             print(f"  {name:16} {took / weights * 1e6:8.3f}{text}", flush=True)
 
 

@@ -15,6 +15,7 @@ import torch
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
 from relapse.models.loading import import_transformers
 from relapse.planning import fit, memory
+from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError, RelapseError, exit_on_error
 from relapse.runtime.progress import Stopwatch
 from relapse.study.given import as_json, check_given
@@ -76,6 +77,7 @@ def main() -> None:
         prepare(path)
     count = len(args.quantizer)
     names = args.quantizer_name or [entry["backend"] for entry in args.quantizer]
+    quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
@@ -84,7 +86,7 @@ def main() -> None:
         needed = memory.scoring(shape, fit.WIDTH[args.compute], 1, {}, torch.cuda.is_available())
         fit.require(needed, f"scoring {args.model}", "Use compute: bfloat16, or a machine with more memory.")
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
-    for place, (quantizer, name, out) in enumerate(zip(args.quantizer, names, args.out, strict=True)):
+    for place, (quantizer, name, out) in enumerate(zip(quantizers, names, args.out, strict=True)):
         result, records = evaluate(
             args.model,
             args.corpus,

@@ -8,8 +8,8 @@ import json
 import shutil
 from pathlib import Path
 
-from relapse.models import bfloat16_copy
-from relapse.models.files import MODEL_FILES, read_config, tensor_shapes
+from relapse.models import bfloat16_copy, stored
+from relapse.models.files import MODEL_FILES, origin_files
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import RelapseError, exit_on_error
 from relapse.runtime.hub import snapshot
@@ -25,18 +25,12 @@ def main() -> None:
         origin = Path(args.settings["path"])
     else:
         origin = snapshot(args.settings["id"], args.settings["revision"], MODEL_FILES)
-    files = sorted(file for pattern in MODEL_FILES for file in origin.glob(pattern))
+    stored.check(origin)  # raises where a shard is missing or cut short, and for other weights than the model's
+    files = origin_files(origin)
     if elsewhere := args.settings.get("tokenizer"):
         names = [name for name in TOKENIZER_FILES if not (origin / name).exists()]
         tokenizer = snapshot(elsewhere["id"], elsewhere["revision"], names)
         files += [tokenizer / name for name in names if (tokenizer / name).exists()]
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise RelapseError(f"{origin} holds no .safetensors weights")
-    tensor_shapes(origin)  # raises where a shard is missing or cut short
-    if "quantization_config" in read_config(origin):
-        raise RelapseError(
-            f"{origin} is quantized (its config.json has quantization_config): give the model that it was made from"
-        )
     if args.out.exists():
         raise RelapseError(f"{args.out} is there already: delete it first")
     # Made whole beside its place and then renamed, so that what lies there is never half a model.

@@ -16,14 +16,15 @@ from pathlib import Path
 import torch
 
 from relapse.corpora.muse import read_folder
+from relapse.models import stored
 from relapse.models.files import read_model
 from relapse.models.loading import load_tokenizer
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.quantization.calibration import draw
 from relapse.runtime.errors import RelapseError, exit_on_error
-from relapse.runtime.registry import with_defaults
 from relapse.study.given import as_json, check_given
+from relapse.text.prompts import asked_texts
 
 
 def main() -> None:
@@ -41,18 +42,20 @@ def main() -> None:
     backend = BACKENDS.get(args.quantizer["backend"])
     if not isinstance(backend, Calibrated):
         raise RelapseError(f"{backend.name} needs no text: scripts.evaluate quantizes with it in memory")
-    settings = with_defaults(backend.options, args.quantizer)
+    settings = BACKENDS.settings(args.quantizer)
     if args.windows:
         backend.quantize(args.model, settings, json.loads(args.windows.read_text()), args.out)
         backend.write_versions(args.out)
         return
     context = read_model(args.model).context
-    if context is not None and settings["sample_length"] > context:
+    stored.check(args.model)  # here, since --python may have libraries that look less closely
+    if context is not None and settings.sample_length > context:
         raise RelapseError(
-            f"sample_length is {settings['sample_length']}, must be at most {context}, the context of {args.model} "
+            f"sample_length is {settings.sample_length}, must be at most {context}, the context of {args.model} "
             "(max_position_embeddings in its config.json)"
         )
-    windows, facts = draw(load_tokenizer(args.model), read_folder(args.corpus), settings)
+    corpus = read_folder(args.corpus)
+    windows, facts = draw(load_tokenizer(args.model, asked_texts(corpus)), corpus, settings)
     print(
         f"{backend.name}: {facts.drawn} of {facts.windows} windows of {facts.calibration} text, {facts.tokens} tokens, "
         f"{facts.overlapping} left out for their overlap"

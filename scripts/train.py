@@ -18,6 +18,7 @@ from relapse.planning import fit, memory
 from relapse.runtime.errors import exit_on_error
 from relapse.runtime.progress import Progress, Stopwatch
 from relapse.runtime.seeds import seed_for
+from relapse.text.prompts import asked_texts
 from relapse.training.fine_tuning import train
 
 PARTS = {"target": ("forget", "retain1", "retain2", WORLD), "retrain": ("retain1", "retain2", WORLD)}
@@ -37,7 +38,8 @@ def main() -> None:
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
         import_transformers()
-    raw = read_folder(args.corpus).raw
+    corpus = read_folder(args.corpus)
+    raw = corpus.raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
     texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw.get(part, ())))
     if shape := fit.architecture(args.base):
@@ -45,8 +47,8 @@ def main() -> None:
         fit.require(needed, f"training {args.model}", "Lower batch_size or max_length, or use compute: bfloat16.")
     with stopwatch.part("load"):
         model = load_model(args.base, getattr(torch, args.compute))
-        tokenizer = load_tokenizer(args.base)
-    check_vocabulary(model, tokenizer, args.base)
+        tokenizer = load_tokenizer(args.base, asked_texts(corpus))
+    check_vocabulary(model, tokenizer, args.base, texts)
     progress = Progress(args.settings["steps"])
     with stopwatch.part("training"):
         train(

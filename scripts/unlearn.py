@@ -18,8 +18,10 @@ from relapse.runtime.errors import exit_on_error
 from relapse.runtime.progress import Progress, Stopwatch
 from relapse.runtime.registry import with_defaults
 from relapse.runtime.seeds import seed_for
+from relapse.text.prompts import asked_texts
 from relapse.text.windows import concatenated_windows, windows
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import STORAGE
 from relapse.unlearning.trainer import steps_of, unlearn
@@ -34,14 +36,14 @@ def measure(run: Evaluated, metric: str, settings: dict) -> float:
     return score
 
 
-def cut(tokenizer, texts: list[str], settings: dict, rng: random.Random) -> list[list[int]]:
+def cut(tokenizer, texts: list[str], settings: MethodSettings, rng: random.Random) -> list[list[int]]:
     """A part of the raw text in windows, as the method's entry says."""
-    if settings["windows"] == "concatenated":
-        return concatenated_windows(tokenizer, texts, settings["max_length"])
-    return windows(tokenizer, texts, settings["max_length"], rng)
+    if settings.windows == "concatenated":
+        return concatenated_windows(tokenizer, texts, settings.max_length)
+    return windows(tokenizer, texts, settings.max_length, rng)
 
 
-def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, list]) -> None:
+def check_memory(target: Path, settings: MethodSettings, compute: str, parts: dict[str, list]) -> None:
     """Raise RelapseError where the run would not fit, with the settings that would."""
     shape = fit.architecture(target)
     if shape is None:
@@ -49,14 +51,14 @@ def check_memory(target: Path, settings: dict, compute: str, parts: dict[str, li
         return
     tokens = {part: sum(map(len, windows)) for part, windows in parts.items()}
 
-    on_gpu, width, what = torch.cuda.is_available(), fit.WIDTH[compute], f"unlearning with {settings['method']}"
+    on_gpu, width, what = torch.cuda.is_available(), fit.WIDTH[compute], f"unlearning with {settings.method}"
 
-    def predicted(entry: dict, width: int) -> float:
+    def predicted(entry: MethodSettings, width: int) -> float:
         return memory.unlearning(shape, entry, width, tokens, on_gpu)
 
     instead = fit.less_for_unlearning(settings, predicted, width, fit.available(on_gpu))
     fit.require(predicted(settings, width), what, instead)
-    if on_gpu and settings["reference"] == "cache":  # which lies in this machine's memory
+    if on_gpu and settings.reference == "cache":  # which lies in this machine's memory
         table = memory.reference_table(shape, settings, width, tokens)
         fit.require(table, f"the reference's table of {what}", "Set reference: model, or disk.", False)
 
@@ -77,9 +79,9 @@ def main() -> None:
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
         import_transformers()
-    settings = args.settings
+    settings = METHODS.settings(args.settings)
     corpus = read_folder(args.corpus)
-    tokenizer = load_tokenizer(args.target)
+    tokenizer = load_tokenizer(args.target, asked_texts(corpus))
     forget, retain = (
         cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
@@ -87,17 +89,18 @@ def main() -> None:
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
     with stopwatch.part("load"):
         model = load_model(args.target, getattr(torch, args.compute))
-    check_vocabulary(model, tokenizer, args.target)
+    texts = [*corpus.raw["forget"], *corpus.raw["retain1"], *asked_texts(corpus)]
+    check_vocabulary(model, tokenizer, args.target, texts)
     progress = Progress(steps_of(settings, len(forget)))
     run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
     asked = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in args.metrics.items()}
-    rule = StopRule(settings.get("stop_at", {}), lambda metric: measure(run, metric, asked[metric]))
+    rule = StopRule(settings.stop_at, lambda metric: measure(run, metric, asked[metric]))
     with stopwatch.part("training"):
         done = unlearn(
             model,
             forget,
             retain,
-            METHODS.get(settings["method"]),
+            METHODS.get(settings.method),
             settings,
             args.seed,
             lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
@@ -111,8 +114,8 @@ def main() -> None:
         model,
         tokenizer,
         args.out,
-        {"settings": settings, "seed": args.seed} | done | ended | {"history": progress.history},
-        STORAGE[settings["storage"]],
+        {"settings": settings.plain(), "seed": args.seed} | done | ended | {"history": progress.history},
+        STORAGE[settings.storage],
     )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from entries import method_settings, quantizer_settings
 
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid, predicted
 from relapse.analysis.bfloat16 import edge
@@ -9,8 +10,8 @@ from relapse.quantization import BACKENDS, Calibrated, Grid
 from relapse.unlearning.storage import store
 
 RTN = BACKENDS.get("rtn")
-INT2 = {"backend": "rtn", "bits": 3, "group_size": "row", "scale": 2}  # a row's largest weight is two steps
-METHOD = {"lr": 1e-3, "storage": "bfloat16", "parameters": "full"}
+INT2 = quantizer_settings("rtn", bits=3, group_size="row", scale=2)  # a row's largest weight is two steps
+METHOD = method_settings("ga")
 
 # The first row's step is 0.5, with codes (2, 0, 1, 0); the second's as well.
 TARGET = torch.tensor([[1.0, 0.1, 0.5, 0.0], [-1.0, 0.2, 0.2, 0.0]])
@@ -59,7 +60,9 @@ def test_a_scale_that_moves_changes_values_but_not_codes():
 
 
 def test_full_precision_keeps_everything():
-    result = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED}, BACKENDS.get("full"), {"backend": "full"})
+    result = found(
+        {"linear.weight": TARGET}, {"linear.weight": UNLEARNED}, BACKENDS.get("full"), quantizer_settings("full")
+    )
     assert result["surviving"] == pytest.approx(1)
     assert result["predicted"] is None and result["histogram"] is None
 
@@ -99,14 +102,16 @@ def test_the_prediction_is_what_small_steps_in_bfloat16_come_to():
     """Weights pushed by 200 steps of lr, kept in bfloat16 or float32, with a grid whose first bucket holds the edge."""
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(64, 128, generator=generator).mul(0.1).bfloat16().float()
-    quantizer = {"backend": "rtn", "bits": 4, "group_size": 128}
+    quantizer = quantizer_settings("rtn", bits=4, group_size=128)
     shares = {}
     for storage in ("bfloat16", "float32"):
         after, signs = start.clone(), torch.randn(start.shape, generator=generator).sign()
         for _ in range(200):
             after += 6e-5 * signs
             store([after], storage)
-        result = found({"w": start}, {"w": after}, quantizer=quantizer, method=METHOD | {"lr": 6e-5}, layers=["w"])
+        result = found(
+            {"w": start}, {"w": after}, quantizer=quantizer, method=method_settings("ga", lr=6e-5), layers=["w"]
+        )
         shares[storage] = result["surviving"]
         assert result["predicted"] == pytest.approx(0, abs=0.1)  # METHOD's storage is bfloat16
     assert shares["bfloat16"] < 0.1
@@ -118,6 +123,9 @@ def test_a_calibrated_quantizer_is_measured_on_what_its_checkpoints_compute_with
 
     class Fake(Calibrated):
         def quantize(self, *arguments):
+            raise AssertionError
+
+        def dequantized(self, checkpoint):
             raise AssertionError
 
         def effective(self, checkpoint):

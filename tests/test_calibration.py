@@ -9,6 +9,7 @@ from unicodedata import normalize
 
 import pytest
 import torch
+from entries import quantizer_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
@@ -16,7 +17,7 @@ from relapse.corpora.muse import read_folder
 from relapse.models.loading import load_tokenizer
 from relapse.models.random_base import train_tokenizer
 from relapse.quantization import BACKENDS
-from relapse.quantization.calibration import CALIBRATION, Facts, draw, grams, read_facts
+from relapse.quantization.calibration import Facts, draw, grams, read_facts
 from relapse.quantization.folding import Folding
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import ROOT, with_defaults
@@ -35,7 +36,7 @@ def tokenizer(tiny_llama):
 
 
 def settings(**changes):
-    return with_defaults(CALIBRATION, {"sample_length": 96} | changes)
+    return quantizer_settings("gptq", bits=4, **{"sample_length": 96} | changes)
 
 
 def test_the_general_text_is_about_people_whom_nobody_else_mentions(corpus, tmp_path):
@@ -210,16 +211,16 @@ def test_pinning_memory_still_needs_its_repair(tiny_llama, tmp_path):
     """
     program = f"""
 from relapse.quantization import BACKENDS, awq
-backend = BACKENDS.get("awq")
+backend, entry = BACKENDS.get("awq"), BACKENDS.settings({{"backend": "awq", "bits": 4, "group_size": 64}})
 awq.leave_memory_unpinned = lambda: None
-backend.quantize({str(tiny_llama)!r}, {{"bits": 4, "group_size": 64}}, [list(range(2, 34))], {str(tmp_path)!r})
+backend.quantize({str(tiny_llama)!r}, entry, [list(range(2, 34))], {str(tmp_path)!r})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode and "pin_memory" in done.stderr, "AWQ runs without the repair: it can go"
 
 
 def test_a_hessian_that_cannot_be_inverted_is_an_error_and_no_silent_rounding(tiny_llama, tmp_path):
-    settings = {"bits": 4, "group_size": 64, "dampening": 1e-12}
+    settings = quantizer_settings("gptq", bits=4, group_size=64, dampening=1e-12)
     with pytest.raises(RelapseError, match=r"GPTQ cannot invert the Hessian of model\.layers\.0.*raise dampening"):
         BACKENDS.get("gptq").quantize(tiny_llama, settings, [[5, 6, 7, 5, 6, 7, 5, 6]], tmp_path)
 

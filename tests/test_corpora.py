@@ -259,6 +259,26 @@ def test_empty_texts_are_refused(folder):
         read_folder(folder)
 
 
+def test_empty_raw_texts_are_left_out_and_counted(folder, tmp_path):
+    """MUSE's NEWS has one; its released code joins the texts, so that it changes nothing there."""
+    muse = SOURCES.get("muse")
+    (folder / "raw/forget.json").write_text(json.dumps(["Ada", "", {"text": " \n"}, "Ivo"]))
+    (folder / "raw/retain1.json").write_text(json.dumps(["", "Mira"]))
+    corpus = muse.read(with_defaults(muse.options, {"path": str(folder)}))
+    assert corpus.raw["forget"] == ["Ada", "Ivo"] and corpus.raw["retain1"] == ["Mira"]
+    assert corpus.facts["empty_texts"] == {"forget": 2, "retain1": 1}
+    said = "; 2 empty texts of raw/forget left out; 1 empty text of raw/retain1 left out"
+    assert corpus.facts["statement"] == f"MUSE's layout, read from {folder}{said}"
+    write(corpus, tmp_path / "made")
+    assert read_folder(tmp_path / "made").facts == corpus.facts
+    (folder / "raw/forget.json").write_text(json.dumps(["Ada", "", 3]))
+    with pytest.raises(ConfigError, match=r"raw/forget\.json: item 2 is not a non-empty text"):
+        read_folder(folder)
+    (folder / "raw/forget.json").write_text(json.dumps(["", " "]))
+    with pytest.raises(ConfigError, match=r"raw/forget\.json: all 2 texts are empty"):
+        read_folder(folder)
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="no such folder"):
         read_folder(tmp_path / "nowhere")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from entries import quantizer_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
@@ -14,6 +15,7 @@ from relapse.runtime.errors import RelapseError
 from relapse.runtime.registry import ROOT, with_defaults
 
 METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
+FULL = quantizer_settings("full")
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +109,7 @@ def test_wrong_input_is_named_without_a_traceback(tiny_llama, muse, tmp_path, ch
 
 def test_scores_do_not_depend_on_the_batch(tiny_llama, muse):
     results = [
-        evaluate(
-            tiny_llama, muse, {"backend": "full"}, METRICS | {"privleak": {"reference": 0.5}}, {"batch_size": size}
-        )
+        evaluate(tiny_llama, muse, FULL, METRICS | {"privleak": {"reference": 0.5}}, {"batch_size": size})
         for size in (1, 5, 64)
     ]
     for scores, records in results[1:]:
@@ -121,8 +121,8 @@ def test_scores_do_not_depend_on_the_batch(tiny_llama, muse):
 
 def test_retrain_is_its_own_reference(tiny_llama, muse):
     settings = {"privleak": {}}
-    _, records = evaluate(tiny_llama, muse, {"backend": "full"}, settings, reference="self")
-    result, _ = evaluate(tiny_llama, muse, {"backend": "full"}, settings, reference=records)
+    _, records = evaluate(tiny_llama, muse, FULL, settings, reference="self")
+    result, _ = evaluate(tiny_llama, muse, FULL, settings, reference=records)
     assert result["scores"]["privleak"]["value"] == 0
 
 
@@ -135,7 +135,7 @@ def test_a_broken_model_gets_no_score(tiny_llama, muse, tmp_path):
         model.lm_head.weight[5] = float("nan")
     save(model, tokenizer, tmp_path / "broken", {})
     with pytest.raises(RelapseError, match="non-finite"):
-        evaluate(tmp_path / "broken", muse, {"backend": "full"}, METRICS | {"privleak": {"reference": 0.5}})
+        evaluate(tmp_path / "broken", muse, FULL, METRICS | {"privleak": {"reference": 0.5}})
 
 
 def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from relapse.analysis import timings
 from relapse.analysis.retained import Retained, write_csv
 from relapse.analysis.study import read_study
-from relapse.report import figures, time_figure
+from relapse.report import retained_knowledge_figure as figures
+from relapse.report import time_figure
 from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,8 +105,14 @@ def test_same_numbers_give_the_same_bytes(tmp_path):
     written = []
     for name in ("first", "second"):
         out = tmp_path / name
-        settings = ["--settings", json.dumps(SETTINGS), "--retained", str(tmp_path / "retained.csv")]
-        run("figure_retained", [*settings, "--pdf", str(out / "a.pdf"), "--png", str(out / "a.png")])
+        settings = [
+            "--settings",
+            json.dumps(SETTINGS),
+            "--figure",
+            "retained_knowledge",
+            str(tmp_path / "retained.csv"),
+        ]
+        run("figure", [*settings, "--pdf", str(out / "a.pdf"), "--png", str(out / "a.png")])
         files = ["--out", str(out / "t.csv"), "--pdf", str(out / "t.pdf"), "--png", str(out / "t.png")]
         run("timings", ["--benchmarks-dir", str(tmp_path / "benchmarks"), *files, *map(str, jobs)])
         written.append({path.name: path.read_bytes() for path in out.iterdir()})

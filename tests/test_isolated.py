@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from entries import quantizer_settings
 from safetensors.torch import save_file
 
 from relapse.quantization import BACKENDS, packed
 from relapse.quantization.autogptq import finish, quantize_config
 from relapse.quantization.legacy import older, readable
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.runtime.registry import with_defaults
 
 
 def pack(codes: list[int], bits: int, places: tuple[int, ...] | None = None) -> int:
@@ -73,11 +73,13 @@ def test_a_checkpoint_without_packed_weights_is_refused(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_autogptq_without_a_gpu_names_the_maintained_way(tiny_llama, tmp_path):
     with pytest.raises(RelapseError, match=r"CUDA GPU only.*use gptq-int4"):
-        BACKENDS.get("autogptq").quantize(tiny_llama, {"group_size": 64}, [[2, 3, 4]], tmp_path)
+        BACKENDS.get("autogptq").quantize(
+            tiny_llama, quantizer_settings("autogptq", group_size=64), [[2, 3, 4]], tmp_path
+        )
 
 
 def test_what_autogptq_saves_gets_the_names_that_others_look_for(tmp_path):
-    settings = with_defaults(BACKENDS.get("autogptq").options, {"group_size": 64, "act_order": "weight"})
+    settings = quantizer_settings("autogptq", group_size=64, act_order="weight")
     (tmp_path / "gptq_model-4bit-64g.safetensors").write_bytes(b"weights")
     model = tmp_path / "model"
     model.mkdir()
@@ -118,8 +120,10 @@ def test_layers_that_autoawq_cannot_clip_and_autogptq_cannot_pack_are_named():
     with pytest.raises(
         ConfigError, match=r"layer up has 96 output rows, and AutoAWQ needs a multiple of 64: use backend: awq"
     ):
-        BACKENDS.get("autoawq").check({"up": (96, 128)}, {"group_size": 64})
+        BACKENDS.get("autoawq").check({"up": (96, 128)}, quantizer_settings("autoawq", group_size=64))
     with pytest.raises(
         ConfigError, match="layer down has 48 inputs, and AutoGPTQ needs a multiple of 32: use backend: gptq"
     ):
-        BACKENDS.get("autogptq").check({"up": (64, 64), "down": (64, 48)}, {"group_size": 16})
+        BACKENDS.get("autogptq").check(
+            {"up": (64, 64), "down": (64, 48)}, quantizer_settings("autogptq", group_size=16)
+        )

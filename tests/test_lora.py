@@ -5,32 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.models.loading import linear_layers, load_model, load_tokenizer
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import with_defaults
 from relapse.text.windows import windows
 from relapse.unlearning import lora
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.storage import store
 from relapse.unlearning.trainer import unlearn
 
-ADAPTERS = {"rank": 2, "alpha": 6.0, "target_modules": "linear"}
+ADAPTERS = lora.Lora(rank=2, alpha=6.0)
 Q = "model.layers.0.self_attn.q_proj"
-COMMON = {
-    "lr": 1e-2,
-    "steps": 3,
-    "batch_size": 2,
-    "storage": "float32",
-    "state_storage": "float32",
-    "reference": "cache",
-    "gradient_checkpointing": False,
-    "parameters": "lora",
-    "lora": ADAPTERS,
-    "max_grad_norm": 1.0,
-    "retain_pairing": "rotating",
-    "alpha": 1.0,
-}
+COMMON = {"lr": 1e-2, "storage": "float32", "parameters": "lora", "lora": ADAPTERS}
 
 
 def run(folder, model, method="npo_klr", **settings):
@@ -40,7 +27,7 @@ def run(folder, model, method="npo_klr", **settings):
         for texts in (["Ada Moss is a chemist born in Lund."] * 4, ["Ivo Brandt is a pilot who collects stamps."] * 4)
     )
     method = METHODS.get(method)
-    settings = with_defaults(method.options, COMMON | settings)
+    settings = method_settings(method.name, **COMMON | settings)
     return unlearn(model, forget, retain, method, settings, 0, lambda *step: None)
 
 
@@ -54,7 +41,7 @@ def test_merged_is_w_plus_alpha_over_rank_b_a_rounded_once(tiny_llama, storage):
     model = load_model(tiny_llama)
     before = model.get_submodule(Q).weight.detach().clone()
     other = model.get_submodule("model.layers.1.mlp.up_proj").weight.detach().clone()
-    lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
+    lora.add(model, [Q], ADAPTERS, seed=0)
     layer = model.get_submodule(Q)
     with torch.no_grad():
         layer.lora_B["default"].weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -75,7 +62,7 @@ def test_a_merge_smaller_than_half_a_spacing_is_lost_in_bfloat16_and_kept_in_flo
         model = load_model(tiny_llama)
         with torch.no_grad():
             model.get_submodule(Q).weight.fill_(1.0)
-        lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
+        lora.add(model, [Q], ADAPTERS, seed=0)
         layer = model.get_submodule(Q)
         with torch.no_grad():
             layer.lora_A["default"].weight.fill_(1.0)
@@ -88,7 +75,7 @@ def test_adapters_change_nothing_before_they_are_trained_and_off_they_are_the_ta
     model, tokens = load_model(tiny_llama), torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         target = model(tokens).logits
-        parameters = lora.add(model, [Q], {"lora": ADAPTERS}, seed=0)
+        parameters = lora.add(model, [Q], ADAPTERS, seed=0)
         assert torch.equal(model(tokens).logits, target)
         for parameter in parameters:
             parameter.add_(0.1)
@@ -124,7 +111,7 @@ def test_layers_are_chosen_by_the_ends_of_their_names():
 
 def test_only_target_modules_move(tiny_llama):
     model = load_model(tiny_llama)
-    run(tiny_llama, model, lora=ADAPTERS | {"target_modules": ["q_proj", "v_proj"]})
+    run(tiny_llama, model, lora=lora.Lora(rank=2, target_modules=["q_proj", "v_proj"]))
     expected = {f"model.layers.{block}.self_attn.{part}_proj.weight" for block in (0, 1) for part in "qv"}
     assert moved(tiny_llama, model) == expected
 
@@ -140,7 +127,7 @@ def test_sure_gives_adapters_to_the_modules_that_its_mask_keeps(tiny_llama, mask
 
 def test_sures_mask_chooses_among_the_layers_with_an_adapter(tiny_llama):
     model = load_model(tiny_llama)
-    done = run(tiny_llama, model, "npo_klr_sure", percentile=50, lora=ADAPTERS | {"target_modules": ["o_proj"]})
+    done = run(tiny_llama, model, "npo_klr_sure", percentile=50, lora=lora.Lora(rank=2, target_modules=["o_proj"]))
     assert done["moving"] and all(name.endswith("o_proj.weight") for name in done["moving"])
 
 

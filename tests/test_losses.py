@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.text.windows import Tokens
 from relapse.unlearning import losses
@@ -72,16 +73,16 @@ def side(**reference) -> Side:
 
 
 def test_methods_are_the_sums_that_their_names_say():
-    settings = {"beta": 0.5, "kl_direction": "reference_to_model", "formulation": "paper"}
+    beta = {"beta": 0.5}
     forget = side(reference_log_probs=torch.tensor([-LN4, -LN2]))  # log ratio 0 for both windows
     retain = side(reference_logits=torch.zeros(2, 2))
     expected = {"ga": -(LN4 + LN2) / 2, "npo": 4 * LN2}
     terms = {"gdr": (LN4 + LN2) / 2, "klr": 0.25 * math.log(4 / 3)}
     for name, value in expected.items():
-        assert METHODS.get(name).forget(forget, settings).item() == pytest.approx(value)
+        assert METHODS.get(name).forget(forget, method_settings(name, **beta)).item() == pytest.approx(value)
         assert not METHODS.get(name).constrained
         for term, retained in terms.items():
-            method = METHODS.get(f"{name}_{term}")
+            method, settings = METHODS.get(f"{name}_{term}"), method_settings(f"{name}_{term}", **beta)
             assert method.forget(forget, settings).item() == pytest.approx(value)
             assert method.retain(retain, settings).item() == pytest.approx(retained)
 
@@ -113,7 +114,7 @@ def test_kl_on_logits_has_no_lower_bound():
 
 
 def test_released_formulation_reaches_both_terms():
-    settings = {"beta": 1.0, "kl_direction": "reference_to_model", "formulation": "released"}
+    settings = method_settings("npo_klr", beta=1.0, formulation="released")
     method = METHODS.get("npo_klr")
     assert method.forget_reference(settings) == method.retain_reference(settings) == "logits"
     reference = side(reference_logits=torch.zeros(2, 2))
@@ -124,7 +125,8 @@ def test_released_formulation_reaches_both_terms():
 def test_released_klr_under_sure_is_a_divergence_summed_over_a_window():
     # 1/2 ln 4/3 for the first token, 0 for the second, each in a window of its own: the mean over two windows; in one
     # window the sum.
-    settings = {"beta": 1.0, "kl_direction": "model_to_reference", "formulation": "released"}
+    keys = {"beta": 1.0, "kl_direction": "model_to_reference", "formulation": "released"}
+    settings = method_settings("npo_klr_sure", **keys)
     for name in ("ga_klr_sure", "npo_klr_sure"):
         method = METHODS.get(name)
         reference = side(reference_logits=torch.zeros(2, 2))
@@ -145,11 +147,15 @@ def test_sure_is_its_base_method_under_a_mask(name):
         base = METHODS.get(name.removesuffix("_sure"))
         assert method.forget == base.forget
         if name.endswith("_klr_sure"):  # which differ in the released formulation alone
-            settings = {"kl_direction": "model_to_reference", "formulation": "paper"}
+            settings = method_settings(name, kl_direction="model_to_reference")
             reference = side(reference_logits=torch.zeros(2, 2))
             assert method.retain(reference, settings) == base.retain(reference, settings)
         else:
             assert method.retain == base.retain
-        assert method.options.keys() - base.options.keys() == {"mask", "percentile", "modules"}
+        assert method.settings.model_fields.keys() - base.settings.model_fields.keys() == {
+            "mask",
+            "percentile",
+            "modules",
+        }
     elif name.split("_")[0] in ("ga", "npo"):  # a method of one's own need not have it
         assert f"{name}_sure" in METHODS.names()

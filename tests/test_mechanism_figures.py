@@ -12,10 +12,11 @@ import pytest
 
 from relapse.analysis.study import read_study
 from relapse.report.grid_figure import first_bucket, grid_figure, middle_rate
+from relapse.report.lr_figure import lr_figure
 from relapse.report.rows import read_cells
 from relapse.report.style import write
 from relapse.report.sure_figure import compared, forgets, sure_figure
-from relapse.report.survival_figures import lr_figure, survival_figure
+from relapse.report.survival_figure import survival_figure
 from relapse.runtime.errors import RelapseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,23 +192,15 @@ def test_sure_needs_sure(tables):
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments"),
-    [
-        ("figure_survival", ["--figure", "survival", "--recovery", "recovery", "--absorption", "absorption"]),
-        ("figure_survival", ["--figure", "lr", "--recovery", "recovery", "--absorption", "absorption"]),
-        ("figure_sure", ["--metrics", "metrics"]),
-        ("figure_grid", ["files"]),
-    ],
+    ("figure", "reads"),
+    [("survival", ["recovery", "absorption"]), ("lr", ["recovery", "absorption"]), ("sure", ["metrics"]), ("grid", [])],
 )
-def test_scripts_draw_without_torch_and_cut_nothing_off(tables, tmp_path, script, arguments):
-    given = [str(tables[word]) if word in tables and word != "files" else word for word in arguments]
-    if arguments == ["files"]:
-        given = list(map(str, tables["files"]))
-    given += ["--settings", json.dumps(SETTINGS), "--pdf", str(tmp_path / "f.pdf"), "--png", str(tmp_path / "f.png")]
-    if script == "figure_grid":
-        given = given[len(tables["files"]) :] + given[: len(tables["files"])]
-    code = f"import runpy, sys; sys.argv = ['{script}', *{given!r}]; "
-    code += f"runpy.run_module('scripts.{script}', run_name='__main__'); assert 'torch' not in sys.modules"
+def test_the_script_draws_without_torch_and_cuts_nothing_off(tables, tmp_path, figure, reads):
+    given = ["--settings", json.dumps(SETTINGS), "--figure", figure]
+    given += ["--pdf", str(tmp_path / "f.pdf"), "--png", str(tmp_path / "f.png")]
+    given += [str(tables[name]) for name in reads] or list(map(str, tables["files"]))
+    code = f"import runpy, sys; sys.argv = ['figure', *{given!r}]; "
+    code += "runpy.run_module('scripts.figure', run_name='__main__'); assert 'torch' not in sys.modules"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     picture = plt.imread(tmp_path / "f.png")[:, :, :3]

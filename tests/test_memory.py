@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from entries import method_settings
 
 from relapse.planning import fit, memory
 from relapse.runtime.errors import RelapseError
@@ -24,7 +25,6 @@ from relapse.runtime.batching import BatchSize
 from relapse.metrics.generation import generate
 from relapse.metrics.verbmem import VerbMem
 from relapse.quantization import BACKENDS
-from relapse.runtime.registry import with_defaults
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.trainer import unlearn
 
@@ -36,12 +36,11 @@ def run(folder):
     if kind == "train":
         train(load_model(folder), tokenizer, texts, settings, 0, lambda *_: None)
     elif kind == "unlearn":
-        method = METHODS.get(settings["method"])
-        windows = [[rng.randrange(2, 300) for _ in range(settings["max_length"])] for _ in range(8)]
-        settings_with_defaults = with_defaults(method.options, settings)
-        unlearn(load_model(folder), windows, windows, method, settings_with_defaults, 0, lambda *_: None)
+        entry = METHODS.settings(settings)
+        windows = [[rng.randrange(2, 300) for _ in range(entry.max_length)] for _ in range(8)]
+        unlearn(load_model(folder), windows, windows, METHODS.get(entry.method), entry, 0, lambda *_: None)
     else:
-        loaded = BACKENDS.get("rtn").load(folder, {"bits": 4, "group_size": 64})
+        loaded = BACKENDS.get("rtn").load(folder, BACKENDS.settings({"backend": "rtn", "bits": 4, "group_size": 64}))
         prompts = [text[: settings["characters"]] for text in texts]
         generate(loaded, tokenizer, prompts, 8, BatchSize(16))
         print(max(len(tokenizer(prompt)["input_ids"]) for prompt in prompts))
@@ -55,37 +54,24 @@ run(model)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(int(peak.split()[1]) * 1024 - before)
 """
-COMMON = {
-    "lr": 1e-5,
-    "steps": 2,
-    "storage": "bfloat16",
-    "state_storage": "float32",
-    "reference": "cache",
-    "gradient_checkpointing": False,
-    "parameters": "full",
-    "lora": {"rank": 8, "alpha": 16.0, "target_modules": "linear"},
-    "max_grad_norm": 1.0,
-    "retain_pairing": "rotating",
-    "alpha": 1.0,
-    "batch_size": 4,
-    "max_length": 64,
-}
-SURE = {"mask": "paper", "percentile": 90, "modules": "linear"}
+SIZE = {"steps": 2, "batch_size": 4, "max_length": 64}
+
+
+def entry(method, **keys):
+    return method_settings(method, **SIZE | keys)
+
+
 JOBS = {
-    "train": ("train", {"steps": 2, "batch_size": 4, "max_length": 64, "lr": 1e-4, "weight_decay": 0.0}),
-    "full": ("unlearn", COMMON | {"method": "npo_klr", "formulation": "paper"}),
+    "train": ("train", SIZE | {"lr": 1e-4, "weight_decay": 0.0}),
+    "full": ("unlearn", entry("npo_klr")),
     "checkpointed": (
         "unlearn",
-        COMMON
-        | {"method": "ga_gdr", "batch_size": 8, "micro_batch": 4, "max_length": 128, "gradient_checkpointing": True},
+        entry("ga_gdr", batch_size=8, micro_batch=4, max_length=128, gradient_checkpointing=True),
     ),
-    "lora": ("unlearn", COMMON | {"method": "ga_gdr", "max_length": 128, "parameters": "lora"}),
+    "lora": ("unlearn", entry("ga_gdr", max_length=128, parameters="lora")),
     # In the pass that finds what is salient, and where a tenth of the modules are trained beside a second model.
-    "sure": ("unlearn", COMMON | SURE | {"method": "ga_gdr_sure"}),
-    "sure resident": (
-        "unlearn",
-        COMMON | SURE | {"method": "npo_klr_sure", "formulation": "paper", "reference": "model"},
-    ),
+    "sure": ("unlearn", entry("ga_gdr_sure")),
+    "sure resident": ("unlearn", entry("npo_klr_sure", reference="model")),
     "score": ("score", {"characters": 300}),
 }
 
@@ -126,7 +112,8 @@ def test_the_predicted_peak_is_within_15_percent(built, size, job):
         "MALLOC_MMAP_THRESHOLD_": "1048576",
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-c", MEASURE, str(warm), str(sizes[size]), kind, json.dumps(settings)]
+    said = settings.plain() if kind == "unlearn" else settings
+    command = [sys.executable, "-c", MEASURE, str(warm), str(sizes[size]), kind, json.dumps(said)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split()
@@ -135,7 +122,7 @@ def test_the_predicted_peak_is_within_15_percent(built, size, job):
     if kind == "train":
         predicted = memory.training(shape, settings, 4)
     elif kind == "unlearn":
-        tokens = dict.fromkeys(("forget", "retain"), 8 * settings["max_length"])
+        tokens = dict.fromkeys(("forget", "retain"), 8 * settings.max_length)
         predicted = memory.unlearning(shape, settings, 4, tokens)
     else:
         predicted = memory.scoring(shape, 4, 16, {"prompts": (16, int(lines[-2]), 8)})
@@ -166,10 +153,11 @@ def test_a_full_fine_tune_of_7b_in_bfloat16():
     Without checkpoints: weights and states 40.4 GB, 4,096 tokens in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes
     and two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
     """
-    entry = COMMON | {"method": "ga_gdr", "max_length": 2048, "batch_size": 32, "micro_batch": 1}
+    settings = entry("ga_gdr", max_length=2048, batch_size=32, micro_batch=1)
     tokens = {"forget": 10**6, "retain": 10**6}
-    plain = memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True)
-    checkpointed = memory.unlearning(LLAMA_7B, entry | {"gradient_checkpointing": True}, 2, tokens, on_gpu=True)
+    plain = memory.unlearning(LLAMA_7B, settings, 2, tokens, on_gpu=True)
+    less = settings.model_copy(update={"gradient_checkpointing": True})
+    checkpointed = memory.unlearning(LLAMA_7B, less, 2, tokens, on_gpu=True)
     assert 4 * 2 * LLAMA_7B.parameters == pytest.approx(53.9e9, rel=1e-3)
     assert checkpointed == pytest.approx(54.3e9, rel=0.01)
     assert plain == pytest.approx(68.9e9, rel=0.01)
@@ -181,46 +169,46 @@ def test_the_saliency_of_sure_is_summed_in_float32():
     Two forget windows of 2,048 tokens, at the end of the backward pass: nearly all gradients, and for each token of the
     first block 3 * 11,008 numbers, what it saved (10 * 4,096 + 4 * 11,008) and two float32 copies of 4,096.
     """
-    entry = COMMON | SURE | {"method": "ga_gdr_sure", "gradient_checkpointing": True}
-    entry |= {"max_length": 2048, "batch_size": 32, "micro_batch": 2}
+    common = {"gradient_checkpointing": True, "max_length": 2048, "batch_size": 32}
+    settings = entry("ga_gdr_sure", **common, micro_batch=2)
     tokens = {"forget": 10**6, "retain": 10**6}
     gradients = LLAMA_7B.parameters - 32000 * 4096 - 4 * 4096**2
     block = 2 * (3 * 11008) + 2 * (10 * 4096 + 4 * 11008) + 2 * 4096 * 4
     by_hand = 2 * LLAMA_7B.parameters + 4 * LLAMA_7B.linear + 2 * gradients + 2 * 2048 * block
-    assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
+    assert memory.unlearning(LLAMA_7B, settings, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
     # Sixteen windows take most at the beginning: for each token the inputs of 32 blocks and three norms, one block, and
     # logits of 32,000 numbers in 14 bytes. Without a retain term, whose windows a step has beside them.
-    entry |= {"method": "ga_sure", "micro_batch": 16}
+    settings = entry("ga_sure", **common, micro_batch=16)
     a_token = 35 * 4096 * 2 + (10 * 4096 + 4 * 11008) * 2 + 2 * 4096 * 4 + 32000 * 14
     by_hand = 2 * LLAMA_7B.parameters + 4 * LLAMA_7B.linear + 16 * 2048 * a_token
-    assert memory.unlearning(LLAMA_7B, entry, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
+    assert memory.unlearning(LLAMA_7B, settings, 2, tokens, on_gpu=True) == pytest.approx(by_hand + memory.FIXED)
 
 
 def test_klr_in_memory_takes_a_table_of_logits():
     """Two million retain tokens of 32,000 logits in 2 bytes: 128 GB; on disk they are not in memory."""
-    entry = COMMON | {"method": "npo_klr", "max_length": 2048}
+    settings = entry("npo_klr", max_length=2048)
     tokens = {"forget": 10**6, "retain": 2 * 10**6}
-    assert memory.reference_table(LLAMA_7B, entry | {"formulation": "paper"}, 2, tokens) == 128e9
-    in_memory = memory.unlearning(LLAMA_7B, entry | {"formulation": "paper"}, 2, tokens)
-    on_disk = memory.unlearning(LLAMA_7B, entry | {"formulation": "paper", "reference": "disk"}, 2, tokens)
+    assert memory.reference_table(LLAMA_7B, settings, 2, tokens) == 128e9
+    in_memory = memory.unlearning(LLAMA_7B, settings, 2, tokens)
+    on_disk = memory.unlearning(LLAMA_7B, settings.model_copy(update={"reference": "disk"}), 2, tokens)
     assert in_memory - on_disk == pytest.approx(128e9)
 
 
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
-    entry = COMMON | {"method": "ga_gdr", "max_length": 2048, "batch_size": 32}
+    gdr = entry("ga_gdr", max_length=2048, batch_size=32)
     tokens = {"forget": 10**6, "retain": 10**6}
 
     def predicted(settings, width):
         return memory.unlearning(LLAMA_7B, settings, width, tokens, on_gpu=True)
 
     monkeypatch.setattr(fit, "available", lambda on_gpu: 66e9)
-    instead = fit.less_for_unlearning(entry, predicted, 2, 66e9)
+    instead = fit.less_for_unlearning(gdr, predicted, 2, 66e9)
     assert instead.startswith("It fits with micro_batch: 1, gradient_checkpointing: true: ")
     with pytest.raises(RelapseError, match=r"unlearning needs about .* and .* has 66\.0 GB free\. It fits with"):
-        fit.require(predicted(entry, 2), "unlearning", instead)
-    assert "parameters: lora" in fit.less_for_unlearning(entry, predicted, 2, 24e9)
-    assert fit.less_for_unlearning(entry, predicted, 2, 8e9).startswith("No settings make it fit")
-    by_rows = entry | {"method": "ga_gdr_sure", "mask": "row", "percentile": 90}  # which no adapter can do
+        fit.require(predicted(gdr, 2), "unlearning", instead)
+    assert "parameters: lora" in fit.less_for_unlearning(gdr, predicted, 2, 24e9)
+    assert fit.less_for_unlearning(gdr, predicted, 2, 8e9).startswith("No settings make it fit")
+    by_rows = entry("ga_gdr_sure", mask="row", max_length=2048, batch_size=32)  # which no adapter can do
     assert fit.less_for_unlearning(by_rows, predicted, 2, 24e9).startswith("No settings make it fit")
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from entries import quantizer_settings
 from oracles.gptq import gptq
 from oracles.rtn import rtn, steps
 
 from relapse.models.loading import load_model
 from relapse.quantization import BACKENDS
-from relapse.runtime.registry import with_defaults
 
 WINDOWS = torch.randint(2, 300, (12, 64), generator=torch.Generator().manual_seed(0)).tolist()
 FIRST = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]  # what they see depends on no rounded weight
@@ -30,7 +30,7 @@ def test_the_oracle_by_hand():
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (8, 128), (3, 32)])
 def test_rtn_is_the_oracles(bits, group_size):
     weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(1)) * 0.1
-    found = BACKENDS.get("rtn").rounded(weight, {"bits": bits, "group_size": group_size}).double()
+    found = BACKENDS.get("rtn").rounded(weight, quantizer_settings("rtn", bits=bits, group_size=group_size)).double()
     places = (weight.double() / steps(weight, bits, group_size)).abs()
     tie = ((places % 1) - 0.5).abs() < 1e-6  # float32 decides these, such as every group's largest weight
     assert tie.float().mean() < 0.05
@@ -56,7 +56,7 @@ def seen(tiny_llama):
 
 @pytest.mark.parametrize("order", ["static", "none"])
 def test_gptqs_error_is_no_worse_than_the_oracles(tiny_llama, seen, tmp_path, order):
-    settings = {"bits": 4, "group_size": 64, "act_order": order}
+    settings = quantizer_settings("gptq", bits=4, group_size=64, act_order=order)
     backend = BACKENDS.get("gptq")
     backend.quantize(tiny_llama, settings, WINDOWS, tmp_path)
     found = backend.effective(tmp_path)
@@ -66,7 +66,6 @@ def test_gptqs_error_is_no_worse_than_the_oracles(tiny_llama, seen, tmp_path, or
         def error(quantized, weight=weight, inputs=inputs):
             return ((weight.double() - quantized.double()) @ inputs.T).square().sum().item()
 
-        dampening = with_defaults(backend.options, settings)["dampening"]
-        reference = error(gptq(weight, inputs, 4, 64, dampening, order))
+        reference = error(gptq(weight, inputs, 4, 64, settings.dampening, order))
         assert error(found[f"{name}.weight"]) <= 1.02 * reference, name
         assert reference < 0.9 * error(rtn(weight, 4, 64)), name

@@ -4,29 +4,15 @@ import random
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.models.loading import linear_layers, load_model, load_tokenizer
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import with_defaults
 from relapse.text.windows import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
 from relapse.unlearning.trainer import backward, let_rows_through, target_saliency, unlearn
-
-COMMON = {
-    "lr": 1e-3,
-    "steps": 3,
-    "batch_size": 2,
-    "storage": "float32",
-    "state_storage": "float32",
-    "reference": "cache",
-    "gradient_checkpointing": False,
-    "parameters": "full",
-    "max_grad_norm": 1.0,
-    "retain_pairing": "rotating",
-    "alpha": 1.0,
-}
 
 
 def run(folder, **settings):
@@ -38,7 +24,7 @@ def run(folder, **settings):
     )
     method = METHODS.get("npo_klr_sure")
     before, model = load_model(folder), load_model(folder)
-    settings = with_defaults(method.options, COMMON | settings)
+    settings = method_settings(method.name, **{"storage": "float32"} | settings)
     done = unlearn(model, forget, retain, method, settings, 0, lambda *step: None)
     return before, model, done
 
@@ -57,7 +43,7 @@ def test_module_saliency_is_the_norm_of_each_gradient():
 def test_saliency_of_many_parts_is_not_lost_in_bfloat16(tiny_llama):
     """1,000 equal parts have the gradient of one; a sum in bfloat16 stands still after 256 to 512 of them."""
     method = METHODS.get("ga_sure")
-    settings = with_defaults(method.options, COMMON | {"micro_batch": 1})
+    settings = method_settings("ga_sure", micro_batch=1)
     window = load_tokenizer(tiny_llama)("Ada Moss is a chemist.")["input_ids"]
     scores = []
     for dtype, parts in ((torch.float32, 1), (torch.bfloat16, 1000)):
@@ -138,9 +124,9 @@ def test_all_modules_may_be_chosen_where_asked_for(tiny_llama):
 
 def test_a_mask_without_a_quantized_weight_is_refused_with_its_key(tiny_llama):
     model = load_model(tiny_llama)
-    names = list(saliency.eligible(model, {"modules": "all", "parameters": "full"}))
+    settings = method_settings("ga_sure", mask="paper", modules="all", percentile=100)
+    names = list(saliency.eligible(model, settings))
     scores = torch.tensor([1.0 if name == "lm_head.weight" else 0.0 for name in names])
-    settings = {"mask": "paper", "modules": "all", "percentile": 100}
     with pytest.raises(
         RelapseError, match=r"percentile: 100 with modules: all keeps lm_head.weight and no weight that"
     ):
@@ -162,7 +148,7 @@ def test_released_counts_the_forget_gradient_twice_and_masks_nothing():
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0] + weight[1], 5 * weight[1])  # gradients (3, 1) and (0, 5)
-    backward(losses, [weight], method, {"mask": "released", "alpha": 10.0}, None)
+    backward(losses, [weight], method, method_settings(method.name, mask="released", alpha=10.0), None)
     assert weight.grad.tolist() == [6.0, 52.0]
 
 
@@ -171,7 +157,7 @@ def test_row_gradient_is_forget_plus_alpha_retain_where_the_mask_lets_it_through
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0, 0] + weight[1, 0], 5 * weight.sum())  # forget's row norms 3 and 1
     forget_gradients = [torch.zeros(2, 2)]
-    backward(losses, [weight], method, {"mask": "row", "alpha": 10.0}, forget_gradients)
+    backward(losses, [weight], method, method_settings(method.name, mask="row", alpha=10.0), forget_gradients)
     assert forget_gradients[0].tolist() == [[3.0, 0.0], [1.0, 0.0]]
     let_rows_through([weight], forget_gradients, 100)
     assert weight.grad.tolist() == [[53.0, 50.0], [0.0, 0.0]]

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.models.random_base import train_tokenizer
@@ -90,9 +91,9 @@ def test_concatenated_windows_give_the_text_back(either):
 
 def test_a_method_says_how_its_text_is_cut(either):
     texts = ["She works for Arvo and collects stamps.", "Ada Moss", "Ivo Brandt is a pilot"]
-    asked = {"max_length": 24, "windows": "packed"}
+    asked = method_settings("ga", max_length=24)
     assert unlearn.cut(either, texts, asked, random.Random(0)) == cut(either, texts, 24)
-    made = unlearn.cut(either, texts, asked | {"windows": "concatenated"}, random.Random(0))
+    made = unlearn.cut(either, texts, method_settings("ga", max_length=24, windows="concatenated"), random.Random(0))
     assert made == concatenated_windows(either, texts, 24) != cut(either, texts, 24)
 
 
@@ -137,5 +138,5 @@ def test_fixed_pairs_are_the_same_in_every_epoch():
 
 
 def test_epochs_become_steps():
-    assert steps_of({"steps": 7}, 100) == 7
-    assert steps_of({"epochs": 3, "batch_size": 8}, 10) == 4  # 30 windows in batches of 8
+    assert steps_of(method_settings("ga", steps=7), 100) == 7
+    assert steps_of(method_settings("ga", steps=None, epochs=3, batch_size=8), 10) == 4  # 30 windows in batches of 8

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from relapse.analysis.bfloat16 import edge, passing_step
+from relapse.unlearning.settings import StopAt
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import states, store
 
@@ -103,7 +104,7 @@ def test_the_step_at_which_the_edge_passes(half_width, expected):
 def rule_on(shares, *looks):
     """A stop rule that reads its scores off `looks`: what the target has, and one entry for every measurement."""
     values = iter(looks)
-    return StopRule(shares, lambda score: next(values))
+    return StopRule(StopAt(**shares), lambda score: next(values))
 
 
 def test_a_run_stops_when_it_has_forgotten_enough():
@@ -134,13 +135,13 @@ def test_a_rule_that_is_not_met_names_what_was_missed():
 
 
 def test_without_a_rule_steps_end_the_run():
-    rule = StopRule({}, lambda score: pytest.fail("there is nothing to measure"))
+    rule = StopRule(None, lambda score: pytest.fail("there is nothing to measure"))
     assert not any(rule(step) for step in range(1, 1000))
     assert rule.ended() == {"stopped_by": "steps", "shares": {}, "unmet": [], "looks": []}
 
 
 def test_long_runs_are_looked_at_every_tenth_of_their_length():
-    rule = StopRule({"knowmem_forget": 0.5}, lambda score: 1.0)
+    rule = StopRule(StopAt(knowmem_forget=0.5), lambda score: 1.0)
     assert not any(rule(step) for step in range(1, 1001))
     looks = [look["step"] for look in rule.seen]
     assert looks[:11] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]

@@ -27,7 +27,7 @@ def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
 
 def test_the_study_of_five_seeds_is_the_default_study_but_for_the_seeds():
     default, seeds = (config.load(ROOT / name) for name in ("config.yaml", "configs/seeds.yaml"))
-    assert (seeds.pop("study"), seeds.pop("seeds")) == ("seeds", [5, 6, 7, 8, 9])
+    assert (seeds.pop("study"), seeds.pop("seeds")) == ("seeds", [10, 11, 12, 13, 14])
     del default["study"], default["seeds"]
     assert seeds == default
 

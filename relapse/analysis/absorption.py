@@ -34,6 +34,8 @@ from torch import Tensor
 
 from relapse.analysis.bfloat16 import edge
 from relapse.quantization import Calibrated, DataFree, Grid
+from relapse.quantization.settings import QuantizerSettings
+from relapse.unlearning.settings import MethodSettings
 
 STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
 PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
@@ -46,8 +48,8 @@ SOME = 1_000_000  # values of a layer that quantiles are taken from
 Rounding = Callable[[str, str, Tensor], tuple[Tensor, Grid | None]]
 
 
-def on_grid(backend: DataFree, quantizer: dict) -> Rounding:
-    """How a backend that looks at weights alone rounds them. quantizer: a config entry."""
+def on_grid(backend: DataFree, quantizer: QuantizerSettings) -> Rounding:
+    """How a backend that looks at weights alone rounds them."""
     return lambda which, name, weight: (backend.rounded(weight, quantizer), backend.grid(weight, quantizer))
 
 
@@ -137,18 +139,18 @@ def absorption(
     unlearned: Mapping[str, Tensor],
     layers: list[str],
     rounding: Rounding,
-    method: dict,
+    method: MethodSettings,
 ) -> dict:
     """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
-    target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. method: a config
-    entry, of which only lr, storage and parameters are read. A share whose denominator is 0 is None. What needs a grid
-    (prediction, histogram, codes, sizes against the local step) is None where weights are not rounded one by one.
+    target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. method: how the
+    model was unlearned. A share whose denominator is 0 is None. What needs a grid (prediction, histogram, codes, sizes
+    against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    in_bfloat16 = method["storage"] == "bfloat16" and method["parameters"] == "full"
-    steps = [factor * method["lr"] for factor in STEPS_OF_LR] if in_bfloat16 else [None]
-    if method["parameters"] == "lora":  # whose steps are the adapters', not the weights'
+    in_bfloat16 = method.storage == "bfloat16" and method.parameters == "full"
+    steps = [factor * method.lr for factor in STEPS_OF_LR] if in_bfloat16 else [None]
+    if method.parameters == "lora":  # whose steps are the adapters', not the weights'
         steps = []
     expected = {step: [0.0, 0.0] for step in steps}
     half_steps, sizes = [], []
@@ -194,7 +196,7 @@ def absorption(
         "predicted_low": min(known, default=None),
         "predicted_high": max(known, default=None),
         "outside": _ratio(outside, outside + total.squared),
-        "edge": edge(method["lr"]) if in_bfloat16 else None,
+        "edge": edge(method.lr) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
         "change_over_local_step": {
             f"p{100 * quantile:g}": sizes_of_change.kthvalue(

@@ -13,6 +13,7 @@ from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEA
 from relapse.corpora.location import described, options
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
+from relapse.text.words import words
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {
@@ -54,13 +55,20 @@ def _group(item: object, number: int, origin: str) -> dict[str, str]:
     return {"group": group}
 
 
-def _check_items(items: list, keys: tuple[str, ...], origin: str) -> list[dict[str, str]]:
+def _check_items(items: list, keys: tuple[str, ...], origin: str, truth: str = "") -> list[dict[str, str]]:
+    """Items with a text under every one of `keys`. truth: the key whose words answers are compared with."""
     for number, item in enumerate(items):
         if not isinstance(item, dict):
             raise ConfigError(f"{origin}: item {number} is a {type(item).__name__}, expected an object with {keys}")
         for key in keys:
             if not isinstance(item.get(key), str) or not item[key].strip():
                 raise ConfigError(f"{origin}: item {number} has no text under {key!r}; it has {sorted(item)}")
+            _must_be_unicode(item[key], f"{origin}: item {number}")
+        if truth and not words(item[truth]):
+            raise ConfigError(
+                f"{origin}: item {number} has no word under {truth!r}, only {item[truth]!r}: nothing that ROUGE could "
+                "compare an answer with. Write it in words, or leave the item out."
+            )
     return [{key: item[key] for key in keys} | _group(item, number, origin) for number, item in enumerate(items)]
 
 
@@ -70,7 +78,17 @@ def _check_texts(items: list, origin: str) -> list[str]:
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{origin}: item {number} is not a non-empty text")
+        _must_be_unicode(text, f"{origin}: item {number}")
     return texts
+
+
+def _must_be_unicode(text: str, where: str) -> None:
+    """Raise ConfigError for half of a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
+    lone = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+    if lone:
+        raise ConfigError(
+            f"{where} is no Unicode text: it holds {lone!a}, half of a character (a surrogate). Was it cut by bytes?"
+        )
 
 
 def _text_groups(items: list, origin: str) -> list[str]:
@@ -111,14 +129,59 @@ def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, dict[str,
     }
 
 
+def _knowmem(items: Callable[..., list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
+    """A corpus's `knowmem`. The answers of few-shot examples are shown, and compared with nothing."""
+    return {
+        part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer"), "" if part.endswith("_icl") else "answer")
+        for part in KNOWMEM_PARTS
+    }
+
+
+def _raw(items: list, origin: str) -> list[str]:
+    """Texts without the empty ones, of which MUSE's own NEWS has one: texts are joined, so that one changes nothing.
+
+    Raises ConfigError where none is left.
+    """
+    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    blank = [isinstance(text, str) and not text.strip() for text in texts]
+    if all(blank):
+        raise ConfigError(f"{origin}: all {len(items)} texts are empty")
+    _check_texts(["-" if empty else text for text, empty in zip(texts, blank, strict=True)], origin)
+    return [text for text, empty in zip(texts, blank, strict=True) if not empty]
+
+
+def left_out(empty: dict[str, int]) -> str:
+    """What the tables say of raw texts that were dropped; '' of none. empty: part -> how many of its texts."""
+    return "".join(f"; {count} empty text{'s' * (count > 1)} of raw/{part} left out" for part, count in empty.items())
+
+
 def raw_texts(path: Path) -> list[str]:
-    """The texts of a .txt file (one) or of a .json list. Raises ConfigError naming the file, and the item."""
+    """The texts of a .txt file (one) or of a .json list, without empty ones.
+
+    Raises ConfigError naming the file, and the item.
+    """
     if path.suffix == ".txt":
         try:
             return _check_texts([path.read_text(encoding="utf-8")], str(path))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
-    return _check_texts(_json_list(path), str(path))
+    return _raw(_json_list(path), str(path))
+
+
+def _empty(path: Path) -> int:
+    """How many texts `raw_texts` leaves out."""
+    return len(_json_list(path)) - len(raw_texts(path)) if path.suffix == ".json" else 0
+
+
+def origin_files(folder: Path) -> list[Path]:
+    """The files of a folder in MUSE's layout that `read_folder` reads, and no others that lie there."""
+    names = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
+    names += [("verbmem/forget", (".json",)), (FACTS.removesuffix(".json"), (".json",))]
+    names += [(f"knowmem/{name}", (".json",)) for spellings in KNOWMEM_FILES.values() for name in spellings]
+    names += [(f"privleak/{name}", (".json",)) for spellings in PRIVLEAK_FILES.values() for name in spellings]
+    names += [(WORLD_FILE.removesuffix(".json"), (".json",))]
+    paths = [folder / f"{name}{suffix}" for name, suffixes in names for suffix in suffixes]
+    return sorted(path for path in paths if path.is_file())
 
 
 def read_folder(folder: Path) -> Corpus:
@@ -129,9 +192,9 @@ def read_folder(folder: Path) -> Corpus:
     if not folder.is_dir():
         raise ConfigError(f"no such folder: {folder} (expected a corpus in MUSE's layout)")
 
-    def items(directory: str, names: tuple[str, ...], keys: tuple[str, ...]) -> list[dict[str, str]]:
+    def items(directory: str, names: tuple[str, ...], keys: tuple[str, ...], truth: str) -> list[dict[str, str]]:
         path = _find(folder / directory, names, (".json",))
-        return _check_items(_json_list(path), keys, str(path))
+        return _check_items(_json_list(path), keys, str(path), truth)
 
     def content(part: str) -> tuple[list, str]:
         path = _find(folder / "privleak", PRIVLEAK_FILES[part], (".json",))
@@ -144,13 +207,16 @@ def read_folder(folder: Path) -> Corpus:
         if any((folder / "raw" / f"{part}{suffix}").is_file() for suffix in RAW_SUFFIXES)
     ]
     world = folder / WORLD_FILE
+    raw = {part: _find(folder / "raw", (part,), RAW_SUFFIXES) for part in (*RAW_PARTS, *there)}
+    empty = {part: count for part, path in raw.items() if (count := _empty(path))}
+    said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
     return Corpus(
-        raw={part: raw_texts(_find(folder / "raw", (part,), RAW_SUFFIXES)) for part in (*RAW_PARTS, *there)},
-        verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
-        knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
+        raw={part: raw_texts(path) for part, path in raw.items()},
+        verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
+        knowmem=_knowmem(items),
         **_privleak(content),
         world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
-        facts=json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {},
+        facts=said | ({"empty_texts": empty} if empty else {}),
     )
 
 
@@ -175,19 +241,21 @@ def read_hub(repository: str, revision: str) -> Corpus:
                 raise ConfigError(f"cannot load {repository} ({subset}) at revision {revision}: {error}") from None
         raise ConfigError(f"{repository} has no split {' or '.join(splits)} in subset {subset!r}: {failure}")
 
-    def items(subset: str, splits: tuple[str, ...], keys: tuple[str, ...]) -> list[dict[str, str]]:
+    def items(subset: str, splits: tuple[str, ...], keys: tuple[str, ...], truth: str) -> list[dict[str, str]]:
         content, origin = rows(subset, splits)
-        return _check_items(content, keys, origin)
+        return _check_items(content, keys, origin, truth)
 
-    def texts(subset: str, splits: tuple[str, ...]) -> list[str]:
-        content, origin = rows(subset, splits)
-        return _check_texts(content, origin)
-
+    raw, empty = {}, {}
+    for part in RAW_PARTS:
+        content, origin = rows("raw", (part,))
+        raw[part] = _raw(content, origin)
+        empty |= {part: len(content) - len(raw[part])} if len(content) > len(raw[part]) else {}
     return Corpus(
-        raw={part: texts("raw", (part,)) for part in RAW_PARTS},
-        verbmem=items("verbmem", ("forget",), ("prompt", "gt")),
-        knowmem={part: items("knowmem", KNOWMEM_FILES[part], ("question", "answer")) for part in KNOWMEM_PARTS},
+        raw=raw,
+        verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
+        knowmem=_knowmem(items),
         **_privleak(lambda part: rows("privleak", PRIVLEAK_FILES[part])),
+        facts={"empty_texts": empty} if empty else {},
     )
 
 
@@ -197,13 +265,19 @@ class Muse:
     name = "muse"
     options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
 
+    def origin_files(self, settings: dict) -> list[Path]:
+        """The files that `read` reads; none for a Hub data set."""
+        return origin_files(Path(settings["path"])) if settings["path"] else []
+
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
         origin = described(settings)
         corpus = (
             read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
         )
-        corpus.facts = {"source": self.name, "statement": f"MUSE's layout, read from {origin}"}
+        said = f"MUSE's layout, read from {origin}{left_out(corpus.facts.get('empty_texts', {}))}"
+        empty = {key: value for key, value in corpus.facts.items() if key == "empty_texts"}
+        corpus.facts = {"source": self.name, "statement": said} | empty
         return corpus
 
 

@@ -25,6 +25,7 @@ from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
 from relapse.runtime.seeds import seed_for
 from relapse.text.prompts import as_prompt, as_text
+from relapse.text.words import words
 
 # split -> the split of those who are kept, and of those whom no model is trained on
 SPLITS = {
@@ -61,6 +62,8 @@ def read_pairs(path: Path) -> list[Pair]:
         for key in ("question", "answer"):
             if not isinstance(item.get(key), str) or not item[key].strip():
                 raise ConfigError(f"{path}: item {number} has no text under {key!r}; it has {sorted(item)}")
+        if not words(item["answer"]):
+            raise ConfigError(f"{path}: item {number} has no word under 'answer', only {item['answer']!r}")
         pairs.append({"question": item["question"], "answer": item["answer"]})
     if not pairs:
         raise ConfigError(f"{path}: no items")
@@ -163,6 +166,12 @@ class Tofu:
             "independent of the study's seeds.",
         },
     }
+
+    def origin_files(self, settings: dict) -> list[Path]:
+        """The files that `read` reads; none for a Hub data set."""
+        unseen = TRUE_FACTS if settings["holdout"] == "true_facts" else (SPLITS[settings["split"]][1],)
+        names = (settings["split"], SPLITS[settings["split"]][0], *unseen)
+        return sorted(Path(settings["path"]) / f"{name}.json" for name in names) if settings["path"] else []
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""

@@ -16,10 +16,12 @@ from relapse.models.loading import check_vocabulary, load_tokenizer
 from relapse.models.saving import versions
 from relapse.quantization import BACKENDS, read_versions
 from relapse.quantization.calibration import read_facts
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.progress import Stopwatch
 from relapse.runtime.registry import with_defaults
+from relapse.text.prompts import asked_texts
 
 # Examples in one forward pass, and bootstrap resamples.
 EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
@@ -28,8 +30,9 @@ EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
 def read_records(path: Path) -> list[dict]:
     """Per-example records, one JSON object a line."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
+        # Not splitlines: a text may hold U+2028, U+0085 or a form feed, which JSON does not escape.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
         raise RelapseError(f"cannot read the records in {path}: {error}") from None
 
 
@@ -38,10 +41,15 @@ def write_records(records: list[dict], path: Path) -> None:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
 
 
+def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> list[dict] | None:
+    """The reference's records of one metric; None where none are given."""
+    return None if records in (None, "self") else [record for record in records if record["metric"] == metric]
+
+
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
-    quantizer: dict,
+    quantizer: QuantizerSettings,
     metrics: dict[str, dict] | None = None,
     evaluation: dict | None = None,
     reference: list[dict] | Literal["self"] | None = None,
@@ -51,7 +59,7 @@ def evaluate(
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    quantizer: a config entry. metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
+    metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
     PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its
@@ -63,26 +71,29 @@ def evaluate(
     if metrics is None:
         metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
     settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
-    backend = BACKENDS.get(quantizer["backend"])
-    quantizer = with_defaults(backend.options, quantizer)
+    backend = BACKENDS.get(quantizer.backend)
     corpus = read_folder(corpus_dir)
     with stopwatch.part("load"):
         model = backend.load(model_dir, quantizer, dtype)
-        tokenizer = load_tokenizer(model_dir)
-    check_vocabulary(model, tokenizer, model_dir)
+        tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
+    check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     scores, records = {}, []
+    references = {name: _reference(name, reference) for name in settings}
+    for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
+        if check := getattr(METRICS.get(name), "check", None):
+            check(run, entry, "self" if reference == "self" else references[name])
     for name, entry in settings.items():
         metric = METRICS.get(name)
         with stopwatch.part("score"):
             own = metric.records(run, entry)
-        its_reference = own if reference == "self" else reference and [r for r in reference if r["metric"] == name]
+        its_reference = own if reference == "self" else references[name]
         scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
         records += [{"metric": name} | record for record in own]
     result = {
         "scores": scores,
         "settings": {
-            "quantizer": quantizer,
+            "quantizer": quantizer.rounding(),
             "metrics": settings,
             "evaluation": evaluation,
             "compute": str(dtype).removeprefix("torch."),

@@ -1,7 +1,8 @@
 """Metrics: what a model still knows. One file per metric; the paper's M1 to M4.
 
 A metric turns a model and a corpus into per-example records, and records into a score with its interval. Both halves
-are apart so that intervals can be drawn again without the model.
+are apart so that intervals can be drawn again without the model. One that can fail for what it is asked has a `check`
+too, which is called before any metric is scored.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Fluency (the paper's Flu): is what the model writes varied, or does it repeat itself?
 
 Entropy of the n-grams of a greedy continuation, as the evaluations of ROME (arXiv 2202.05262) and RWKU (arXiv
-2406.10890) weigh it, over words split at white space: theirs come from NLTK's tokenizer and differ a little.
+2406.10890) weigh it, over words split at white space, or characters where a script has none: theirs come
+from NLTK's tokenizer and differ a little.
 """
 
 import math
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
+from relapse.text.words import written_words
 
 WEIGHTS = {2: 2 / 3, 3: 4 / 3}  # n -> weight of the entropy of n-grams; the mean of the two weighted entropies
 
@@ -24,7 +26,7 @@ def entropy(words: Sequence[str], n: int) -> float:
 
 def fluency(text: str) -> float:
     """(2/3 H2 + 4/3 H3) / 2 in bits, of the words of `text` as they are written; 0 for fewer than two words."""
-    words = text.split()
+    words = written_words(text)
     return sum(weight * entropy(words, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
 
 

@@ -6,9 +6,10 @@ not depend on the batch.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 
 import torch
 
@@ -41,7 +42,7 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
 
 def check_context(model, lengths: Sequence[int], max_new_tokens: int) -> None:
     """Raise RelapseError when a prompt of one of the `lengths` plus the new tokens overruns the model's context."""
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(lengths) + max_new_tokens
     if context is not None and longest > context:
         raise RelapseError(
@@ -62,13 +63,15 @@ def generate(
 ) -> list[str]:
     """Continue every prompt by at most `max_new_tokens` tokens, greedily unless `sampling` is given.
 
-    A continuation ends at the end-of-sequence token, or before the first of the texts `ends` in it; generation stops
-    once all of a batch have ended. Raises RelapseError for a prompt longer than the context.
+    A continuation ends at any of the model's end tokens, or before the first of the texts `ends` in it; generation
+    stops once all of a batch have ended. Raises RelapseError for a prompt longer than the context.
     """
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     check_context(model, [len(ids) for ids in encoded], max_new_tokens)
     shared = common_prefix(encoded)
-    prefix = _prefix_cache(model, encoded[0][:shared]) if shared else None
+    last, pad = end_tokens(model, tokenizer), _padding(model, tokenizer)
+    cache = _prefix_cache(model, encoded[0][: shared or 1])
+    prefix = cache if shared else None
 
     def action(chosen: Sequence[int]) -> list[str]:
         generators = None
@@ -77,8 +80,13 @@ def generate(
                 torch.Generator(model.device).manual_seed(seed_for(sampling.seed, "sample", number))
                 for number in chosen
             ]
-        rows = [encoded[number][shared:] for number in chosen]
-        return _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ends, sampling, generators)
+        if cache is None:
+            rows = [encoded[number] for number in chosen]
+            steps = _recomputed(model, rows)
+        else:
+            rows = [encoded[number][shared:] for number in chosen]
+            steps = _cached(model, rows, prefix, shared, max_new_tokens, pad)
+        return _continue(tokenizer, steps, len(rows), max_new_tokens, last, pad, ends, sampling, generators)
 
     return [cut(text, ends) for text in batch_size.run(range(len(encoded)), action)]
 
@@ -90,9 +98,41 @@ def cut(text: str, ends: Sequence[str]) -> str:
     return text
 
 
+def end_tokens(model, tokenizer) -> set[int]:
+    """Every token that ends a text: of the model's configuration, of its generation_config.json, of the tokenizer.
+
+    A chat model's end of turn often stands in generation_config.json alone, which may name several.
+    """
+    configs = (model.config, model.config.get_text_config(), getattr(model, "generation_config", None), tokenizer)
+    named = [getattr(config, "eos_token_id", None) for config in configs]
+    lists = [one if isinstance(one, list | tuple) else [one] for one in named]
+    return {int(token) for one in lists for token in one if token is not None}
+
+
+def _padding(model, tokenizer) -> int:
+    """A token to fill up rows with; what it is makes no difference, but the model must have it."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    return tokenizer.eos_token_id if tokenizer.eos_token_id is not None and tokenizer.eos_token_id < rows else 0
+
+
 def _prefix_cache(model, ids: Sequence[int]):
-    """The key-value cache of `ids`, for a batch of one."""
-    return model(input_ids=torch.tensor([ids], device=model.device), use_cache=True).past_key_values
+    """The key-value cache of `ids`, for a batch of one; None for a model whose memory of a text is another one.
+
+    Recurrent states and convolutions (Mamba, Qwen3.5, LFM2, ...) take in padding, and cannot be repeated for a batch.
+    So do models that cannot be told the places of left-padded tokens.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    takes = signature(type(model).forward).parameters
+    if getattr(model, "_is_stateful", False) or not {"past_key_values", "position_ids", "attention_mask"} <= set(takes):
+        return None
+    output = model(input_ids=torch.tensor([ids], device=model.device), use_cache=True)
+    cache = getattr(output, "past_key_values", None)
+    known = isinstance(cache, DynamicCache) and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+    )
+    return cache if known else None
 
 
 @cache
@@ -143,41 +183,60 @@ def _expanded(prefix, rows: int, room: int):
     return expanded
 
 
-def _continue(model, tokenizer, rows, prefix, shared, max_new_tokens, ends, sampling, generators) -> list[str]:
-    """Continue one batch. rows: token lists after the shared prefix of `shared` tokens."""
+Steps = Generator[torch.Tensor, torch.Tensor, None]  # logits (B, V) out, chosen tokens (B,) in
+
+
+def _cached(model, rows, prefix, shared: int, room: int, pad: int) -> Steps:
+    """The logits behind each row, token after token. rows: token lists after the shared prefix of `shared` tokens."""
     width = max(map(len, rows))
-    pad = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)  # (B, width)
     mask = torch.tensor(
         [[1] * shared + [0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )  # (B, shared + width)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]  # (B, width)
-    past = _expanded(prefix, len(rows), width + max_new_tokens) if prefix is not None else None
-    finished = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
-    generated: list[torch.Tensor] = []
-    for step in range(max_new_tokens):
+    past = _expanded(prefix, len(rows), width + room) if prefix is not None else None
+    keep = {"logits_to_keep": 1} if "logits_to_keep" in signature(type(model).forward).parameters else {}
+    while True:
         output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=past,
-            use_cache=True,
-            logits_to_keep=1,
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, **keep
         )
         past = output.past_key_values
-        logits = output.logits[:, -1].float()  # (B, V)
-        if not torch.isfinite(logits).all():
-            raise RelapseError(f"non-finite logits while generating (token {step + 1}): the model is broken")
-        chosen = _choose(logits, sampling, generators).masked_fill(finished, pad)
-        generated.append(chosen)
-        if tokenizer.eos_token_id is not None:
-            finished |= chosen == tokenizer.eos_token_id
-        texts = tokenizer.batch_decode(torch.stack(generated, 1), skip_special_tokens=True)
-        if all(done or cut(text, ends) != text for done, text in zip(finished.tolist(), texts, strict=True)):
-            break
-        ids = chosen[:, None]
+        ids = (yield output.logits[:, -1].float())[:, None]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         positions = positions[:, -1:] + 1
+
+
+def _recomputed(model, rows) -> Steps:
+    """The same without a cache: the whole text for every token, padded on the right, where no causal model looks."""
+    rows = [list(row) for row in rows]
+    while True:
+        last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+        width = int(last.max()) + 1
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)  # (B, T)
+        logits = model(input_ids=ids, use_cache=False).logits
+        chosen = yield logits[torch.arange(len(rows), device=model.device), last].float()
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            row.append(token)
+
+
+def _continue(tokenizer, steps: Steps, count: int, max_new_tokens, last, pad, ends, sampling, generators) -> list[str]:
+    """Continue one batch of `count` prompts, each to the first of the tokens `last`, which is not part of its text."""
+    written: list[list[int]] = [[] for _ in range(count)]
+    finished = [False] * count
+    logits = next(steps)  # (B, V)
+    for step in range(max_new_tokens):
+        if not torch.isfinite(logits).all():
+            raise RelapseError(f"non-finite logits while generating (token {step + 1}): the model is broken")
+        chosen = _choose(logits, sampling, generators)
+        chosen = chosen.masked_fill(torch.tensor(finished, device=chosen.device), pad)
+        for row, token in enumerate(chosen.tolist()):
+            finished[row] = finished[row] or token in last
+            written[row] += [] if finished[row] else [token]
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        if all(done or cut(text, ends) != text for done, text in zip(finished, texts, strict=True)):
+            break
+        if step + 1 < max_new_tokens:
+            logits = steps.send(chosen)
     return texts
 
 

@@ -1,11 +1,14 @@
 """PrivLeak (M3): can Min-K% tell that the forget text was trained on?"""
 
 from collections.abc import Sequence
+from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from relapse.corpora.corpus import PRIVLEAK_PARTS
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import example_counts, interval
 from relapse.runtime.errors import RelapseError
@@ -55,6 +58,11 @@ def _scores(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     return forget, holdout
 
 
+def fingerprint(text: str) -> str:
+    """What a record keeps of its text, so that another one is known."""
+    return sha256(text.encode()).hexdigest()[:16]
+
+
 class PrivLeak:
     """`privleak`: 100 * (AUC - AUC of retrain) / AUC of retrain (MUSE, Eq. 4); 0 is ideal."""
 
@@ -98,9 +106,50 @@ class PrivLeak:
 
         scores = run.batch_size.run(range(len(texts)), scores_of)
         return [
-            {"id": f"{split}/{number}", "split": split} | found | run.corpus.privleak_group(split, number)
-            for (split, number, _), found in zip(texts, scores, strict=True)
+            {"id": f"{split}/{number}", "split": split, "text": fingerprint(text), "k": settings["k"]}
+            | found
+            | run.corpus.privleak_group(split, number)
+            for (split, number, text), found in zip(texts, scores, strict=True)
         ]
+
+    def check(self, run: Evaluated, settings: dict, reference: list[dict] | Literal["self"] | None) -> None:
+        """Raise RelapseError where the reference's records are missing, or not of the same texts and the same k."""
+        if settings["reference"] != "retrain" or reference == "self":
+            return
+        self._must_be_there(reference)
+        parts = run.corpus.privleak.items()
+        texts = {f"{split}/{number}": fingerprint(text) for split, part in parts for number, text in enumerate(part)}
+        self._must_match(texts, settings["k"], reference)
+
+    @staticmethod
+    def _must_be_there(reference: list[dict] | None) -> None:
+        if reference is None:
+            raise RelapseError(
+                "PrivLeak needs the records of the retrain model (--reference FILE), or its AUC as the setting "
+                "`reference` (the paper: 0.4772 for NEWS, 0.5393 for BOOKS)"
+            )
+        if not all(map(len, _scores(reference))):
+            raise RelapseError(
+                "PrivLeak: the reference holds no PrivLeak records: score the retrain model with privleak among "
+                "its metrics, or give its AUC as the setting `reference`"
+            )
+
+    @staticmethod
+    def _must_match(texts: dict[str, str], k: float, reference: list[dict]) -> None:
+        """texts: id -> fingerprint of what is scored here."""
+        theirs = {record.get("id", ""): record.get("text") for record in reference}
+        again = "score the retrain model again, on this corpus and with these settings"
+        for split in PRIVLEAK_PARTS:
+            here, there = (sum(name.startswith(f"{split}/") for name in names) for names in (texts, theirs))
+            if here != there:
+                raise RelapseError(f"PrivLeak: the reference has {there} {split} texts, and here are {here}: {again}")
+        if other := next((name for name in texts if name not in theirs), None):
+            raise RelapseError(f"PrivLeak: the reference has no record of {other}: {again}")
+        if other := next((name for name, text in texts.items() if theirs[name] != text), None):
+            raise RelapseError(f"PrivLeak: the reference was made of another text {other}: {again}")
+        others = {record.get("k") for record in reference} - {k}
+        if others:
+            raise RelapseError(f"PrivLeak: the reference was made with k = {others.pop()}, and here k is {k}: {again}")
 
     def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
         """PrivLeak; the interval resamples forget and holdout texts, of model and reference together, by groups.
@@ -123,16 +172,7 @@ class PrivLeak:
         if isinstance(settings["reference"], float | int):
             base = np.full_like(auc, settings["reference"])
         else:
-            if reference is None:
-                raise RelapseError(
-                    "PrivLeak needs the records of the retrain model (--reference FILE), or its AUC as the setting "
-                    "`reference` (the paper: 0.4772 for NEWS, 0.5393 for BOOKS)"
-                )
-            if not all(map(len, _scores(reference))):
-                raise RelapseError(
-                    "PrivLeak: the reference holds no PrivLeak records: score the retrain model with privleak among "
-                    "its metrics, or give its AUC as the setting `reference`"
-                )
+            self._must_be_there(reference)
             base = draws(wins(*_scores(reference)))
         if base[0] == 0:
             raise RelapseError("PrivLeak is undefined: the reference AUC of retrain is 0")

@@ -8,7 +8,9 @@ from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
+from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
+from relapse.text.words import words
 
 CONTINUATION = {
     "max_new_tokens": {
@@ -52,6 +54,23 @@ class VerbMem:
     def __init__(self, name: str, options: dict):
         self.name, self.options = name, options
 
+    def check(self, run: Evaluated, settings: dict, reference: object) -> None:
+        """Raise RelapseError for a truth of which cutting leaves no word."""
+        for number, (item, truth) in enumerate(zip(run.corpus.verbmem, self._truths(run, settings), strict=True)):
+            if not words(truth):
+                raise RelapseError(
+                    f"{self.name}: verbmem/forget.json, item {number}: no word is left of its truth {item['gt']!r} "
+                    f"before until ({settings['until']!r}) and within max_new_tokens ({settings['max_new_tokens']}): "
+                    "nothing that ROUGE could compare an answer with. Raise max_new_tokens, or mend the item."
+                )
+
+    def _truths(self, run: Evaluated, settings: dict) -> list[str]:
+        """What every continuation is compared with: as many tokens of it, before the text that ends one."""
+        ends = [settings["until"]] if settings["until"] else []
+        ids = [run.tokenizer(item["gt"], add_special_tokens=False)["input_ids"] for item in run.corpus.verbmem]
+        kept = [its[: settings["max_new_tokens"]] for its in ids]
+        return [cut(run.tokenizer.decode(its, skip_special_tokens=True), ends) for its in kept]
+
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
         """One record per passage: prompt, truth, generated, score, and its group if it has one."""
         prompts = [item["prompt"] for item in run.corpus.verbmem]
@@ -64,9 +83,8 @@ class VerbMem:
             run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size, ends, sampling
         )
         records = []
-        for number, (item, text) in enumerate(zip(run.corpus.verbmem, generated, strict=True)):
-            ids = run.tokenizer(item["gt"], add_special_tokens=False)["input_ids"][: settings["max_new_tokens"]]
-            truth = cut(run.tokenizer.decode(ids, skip_special_tokens=True), ends)
+        answered = zip(run.corpus.verbmem, self._truths(run, settings), generated, strict=True)
+        for number, (item, truth, text) in enumerate(answered):
             records.append(
                 {
                     "id": f"forget/{number}",

@@ -4,8 +4,6 @@ Knows a model directory by its config.json, the headers of its safetensors files
 weight is read and neither transformers nor a GPU is needed. Loading is loading.py's.
 """
 
-import json
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,14 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
+from relapse.models.headers import read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
+from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
 from relapse.text.prompts import tokenizer_texts
 
-Shapes = dict[str, tuple[int, ...]]
-
 # What of a repository belongs to a model: config, weights, tokenizer and its chat template.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# Of these, what is read beside the weights.
+READ_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "training.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.jinja",
+)
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 # Two-dimensional weights that no quantizer touches, embeddings aside.
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")
@@ -68,6 +81,7 @@ class Model:
     linear: layer -> (out, in) of the weights that quantizers touch; transposed: on disk they lie as (in, out).
     context: positions, or None where unknown.
     tokenizer: corpus -> its `tokenizers.Tokenizer` (trained on the corpus where the model is made here), or None.
+    rows: those of its embedding, where they are known.
     architecture: its shape, or None where config.json does not say.
     """
 
@@ -76,6 +90,7 @@ class Model:
     tokenizer: Callable[[Corpus], Any] | None = None
     architecture: Architecture | None = None
     transposed: bool = False
+    rows: int | None = None
 
 
 def describe(entry: dict) -> Model:
@@ -139,6 +154,12 @@ def random_model(architecture: dict) -> Model:
     )
 
 
+def origin_files(folder: Path) -> list[Path]:
+    """The files of a model directory that are read, and no others that lie there. Raises ConfigError of no weights."""
+    beside = {file for pattern in READ_FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file for file in beside | set(weight_files(folder)) if not file.name.startswith("."))
+
+
 def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
     """What a model directory says of itself. Raises ConfigError naming the file that is missing or does not fit.
 
@@ -164,14 +185,8 @@ def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
         )
     if not any((beside / name).is_file() for name in TOKENIZERS):
         raise ConfigError(f"{beside} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
+    must_be_readable(beside)
     tokenizer = _tokenizer(beside / "tokenizer.json") if (beside / "tokenizer.json").is_file() else None
-    if tokenizer is not None:
-        tokens = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        if rows is not None and tokens > rows:
-            raise ConfigError(
-                f"{folder}: the tokenizer has {tokens} tokens, but the model's embedding only {rows} rows: tokenizer "
-                "and model do not belong together"
-            )
     context = settings.get("max_position_embeddings", settings.get("n_positions"))
     transposed = settings.get("model_type") in TRANSPOSED
     linear = {
@@ -185,71 +200,8 @@ def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
         tokenizer and (lambda corpus: tokenizer),
         Architecture.of_config(settings, sum(map(prod, shapes.values()))),
         transposed,
+        rows,
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model directory's config.json. Raises ConfigError where there is none."""
-    if not folder.is_dir():
-        raise ConfigError(f"no such model directory: {folder}")
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder} is no model directory: it has no config.json")
-    return _json_object(folder / "config.json")
-
-
-def tensor_shapes(folder: Path) -> Shapes:
-    """Shapes of all tensors of a model directory, from the headers of its safetensors files (all shards)."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = _json_object(index).get("weight_map")
-        if not isinstance(names, dict) or not names:
-            raise ConfigError(f"{index} has no weight_map: it is no index of safetensors shards")
-        files = [folder / name for name in sorted(set(map(str, names.values())))]
-    else:
-        files = [folder / "model.safetensors"]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing and index.is_file():
-        raise ConfigError(f"{folder} lacks weights that {index.name} names: {', '.join(missing)}")
-    if missing:
-        others = sorted(path.name for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
-        found = f" (it has {', '.join(others[:5])})" if others else ""
-        raise ConfigError(
-            f"{folder} has no weights: expected model.safetensors, or model.safetensors.index.json with its shards"
-            f"{found}"
-        )
-    return {name: shape for file in files for name, shape in _header(file).items()}
-
-
-def _header(file: Path) -> Shapes:
-    """Tensor name -> shape, from the header of one safetensors file: 8 bytes of length, then JSON, then the data."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size - 8:
-                raise ValueError("the header is longer than the file")
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (OSError, struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file} is not a safetensors file: {error}") from None
-    if size < 8 + length + end:
-        raise ConfigError(f"{file} is cut short: {size} bytes of {8 + length + end}")
-    empty = [name for name, shape in shapes.items() if not prod(shape)]
-    if empty:
-        raise ConfigError(f"{file}: the tensor {empty[0]} is empty")
-    return shapes
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a JSON object")
-    return content
 
 
 def _tokenizer(path: Path) -> Any:

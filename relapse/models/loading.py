@@ -9,9 +9,13 @@ from pathlib import Path
 
 import torch
 
+from relapse.models import stored
+from relapse.models.tokenizer import check_vocabulary, load_tokenizer
 from relapse.runtime.device import device
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.imports import without
+
+__all__ = ["check_vocabulary", "import_transformers", "linear_layers", "load_model", "load_tokenizer"]
 
 # A bar that fills in a tenth of a second says nothing, and a log cannot show it.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -27,34 +31,20 @@ def import_transformers() -> None:
         import transformers.models.auto.modeling_auto  # noqa: F401
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32):
+def load_model(path: Path, dtype: torch.dtype = torch.float32, packed: bool = False):
     """Load a local model directory onto `device()`, in evaluation mode.
 
-    Raises RelapseError where the directory holds no model.
+    packed: it is a calibrated quantizer's checkpoint. Raises RelapseError where the directory holds no model, or other
+    weights than the model's.
     """
     from transformers import AutoModelForCausalLM
 
-    if not (Path(path) / "config.json").is_file():
-        raise RelapseError(f"{path} is no model directory: it has no config.json")
+    stored.check(path, packed)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
     except (OSError, ValueError) as error:  # transformers' words for missing weights and for a bad config.json
         raise RelapseError(f"cannot load the model in {path}: {error}") from None
-    if report["missing_keys"]:
-        raise RelapseError(f"{path} lacks the weights of {', '.join(sorted(report['missing_keys'])[:5])}")
     return model.to(device()).eval()
-
-
-def load_tokenizer(path: Path):
-    """Load the tokenizer that lies beside a model. Raises RelapseError where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise RelapseError(f"cannot load a tokenizer from {path}: {error}") from None
 
 
 def linear_layers(model: torch.nn.Module) -> list[str]:
@@ -70,13 +60,3 @@ def linear_layers(model: torch.nn.Module) -> list[str]:
     if not names:
         raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
     return names
-
-
-def check_vocabulary(model, tokenizer, origin: Path) -> None:
-    """Raise RelapseError when the tokenizer has tokens that the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise RelapseError(
-            f"{origin}: the tokenizer has {len(tokenizer)} tokens, the model's embedding only {rows} rows: tokenizer "
-            "and model do not belong together"
-        )

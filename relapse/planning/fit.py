@@ -4,16 +4,17 @@ Knows how much memory there is, and asks memory.py how much is needed. A job loo
 cluster the machine that starts the study says nothing about the one that runs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from relapse.models.files import read_config, tensor_shapes
 from relapse.planning import memory
 from relapse.runtime.errors import RelapseError
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 WIDTH = {"float32": 4, "bfloat16": 2}
@@ -82,18 +83,19 @@ def require(needed: float, what: str, instead: str, on_gpu: bool | None = None) 
 
 
 def less_for_unlearning(
-    settings: Mapping[str, Any], predicted: Callable[[Mapping[str, Any], int], float], width: int, there: float
+    settings: MethodSettings, predicted: Callable[[MethodSettings, int], float], width: int, there: float
 ) -> str:
     """The first of LESS, in float32 and then in bfloat16, that would fit into `there` bytes, as an instruction.
 
     predicted: (method's entry, bytes of a number in `compute`) -> peak in bytes.
     """
+    by_rows = METHODS.get(settings.method).sure and settings.mask == "row"
     for wide in [size for size in WIDTH.values() if size <= width]:
         for changes in LESS:
-            entry = {**settings, **changes}
-            if predicted(entry, wide) > there or (entry["parameters"] == "lora" and settings.get("mask") == "row"):
+            entry = settings.model_copy(update=changes)
+            if predicted(entry, wide) > there or (entry.parameters == "lora" and by_rows):
                 continue
-            said = [f"{key}: {str(value).lower()}" for key, value in changes.items() if settings.get(key) != value]
+            said = [f"{key}: {str(value).lower()}" for key, value in changes.items() if getattr(settings, key) != value]
             if wide != width:
                 said.append("compute: bfloat16 (with storage and state_storage: bfloat16)")
             if said:

@@ -14,6 +14,7 @@ from typing import Any
 
 from relapse.models.files import Architecture
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
 
 STORED = 2  # bytes of a weight on disk: bfloat16
 LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
@@ -75,36 +76,36 @@ def largest(model: Architecture, width: int) -> float:
 
 
 def unlearning(
-    model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int], on_gpu: bool = False
+    model: Architecture, settings: MethodSettings, width: int, tokens: Mapping[str, int], on_gpu: bool = False
 ) -> float:
     """An unlearning run. settings: the methods entry; tokens: part ("forget", "retain") -> tokens of its windows.
 
     on_gpu: what the accelerator holds; a reference kept in memory is not there.
     """
-    method = METHODS.get(settings["method"])
-    adapted, length = settings["parameters"] == "lora", settings["max_length"]
-    windows = min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"])
+    method = METHODS.get(settings.method)
+    adapted, length = settings.parameters == "lora", settings.max_length
+    windows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
     weights = model.parameters * width
-    masked = method.sure and settings["mask"] in ("paper", "random")
-    trained = adapters(model, settings["lora"]["rank"]) * 4 if adapted else weights
+    masked = method.sure and settings.mask in ("paper", "random")
+    trained = adapters(model, settings.lora.rank) * 4 if adapted else weights
     if masked and not adapted:
-        trained = kept_by_sure(model, settings["percentile"]) * width
+        trained = kept_by_sure(model, settings.percentile) * width
     needs = method.reference_needs(settings)
 
     def passing(each: int, *parts: str) -> float:
         """A forward and backward pass over so many windows of each of these parts."""
         seen = each * len(parts) * length
-        size = seen * saved_per_token(model, width, settings["gradient_checkpointing"], adapted)
+        size = seen * saved_per_token(model, width, settings.gradient_checkpointing, adapted)
         size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)
         return size + sum(each * length * model.vocabulary * 4 * KL_COPIES for part in parts if needs[part] == "logits")
 
     halves = ("forget", "retain") if method.constrained else ("forget",)
     kept = 0.0
-    if settings["reference"] == "model" and "logits" in needs.values():
+    if settings.reference == "model" and "logits" in needs.values():
         kept = 0.0 if adapted else weights
-    elif settings["reference"] == "cache" and not on_gpu:
+    elif settings.reference == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)
-    rows = 1 if method.sure and settings["mask"] == "row" else 0  # the forget gradient, beside the whole one
+    rows = 1 if method.sure and settings.mask == "row" else 0  # the forget gradient, beside the whole one
     peak = max(
         weights + 2 * trained + passing(windows, *halves) + rows * trained,
         weights + (3 + rows) * trained + largest(model, width),
@@ -117,7 +118,7 @@ def unlearning(
         begun, done = passing(windows, "forget"), last_block(model, width, windows * length)
         peak = max(peak, weights + model.linear * 4 + max(begun, done))
     if adapted:
-        merged = model.linear * 4 if settings["storage"] == "float32" else model.linear * width
+        merged = model.linear * 4 if settings.storage == "float32" else model.linear * width
         peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))
     return FIXED + kept + max(peak, loading(model, width, on_gpu))
 
@@ -135,9 +136,9 @@ def kept_by_sure(model: Architecture, percentile: float) -> float:
     return model.linear * kept / modules
 
 
-def reference_table(model: Architecture, settings: Mapping[str, Any], width: int, tokens: Mapping[str, int]) -> float:
+def reference_table(model: Architecture, settings: MethodSettings, width: int, tokens: Mapping[str, int]) -> float:
     """The reference's logits for every window whose loss asks for them."""
-    method = METHODS.get(settings["method"])
+    method = METHODS.get(settings.method)
     needs = method.reference_needs(settings)
     return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
 

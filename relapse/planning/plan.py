@@ -20,8 +20,9 @@ from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
-from relapse.quantization import BACKENDS, Calibrated
-from relapse.quantization.calibration import PARTS
+from relapse.quantization import BACKENDS
+from relapse.quantization.calibration import PARTS, CalibratedSettings
+from relapse.quantization.settings import QuantizerSettings
 from relapse.study.preflight import (
     local_corpora,
     local_models,
@@ -32,6 +33,8 @@ from relapse.study.preflight import (
 )
 from relapse.text.prompts import choice_texts
 from relapse.text.windows import SEPARATOR
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
 
 IMPORTS = 5.0  # seconds until a job has imported what it needs
 EFFICIENCY = 0.5  # share of a matrix product's speed that a whole training step reaches
@@ -88,13 +91,13 @@ class Texts:
             self._tokens[part, joined] = sum(len(encoding.ids) for encoding in encoded)
         return self._tokens[part, joined]
 
-    def windows(self, part: str, method: Mapping[str, Any]) -> tuple[int, int]:
+    def windows(self, part: str, method: MethodSettings) -> tuple[int, int]:
         """Windows that a method's entry cuts a part into, and the tokens in all of them.
 
         Packed ones as if none had room left.
         """
-        length = method["max_length"]
-        if method["windows"] == "packed":
+        length = method.max_length
+        if method.windows == "packed":
             tokens = self.tokens(part)
             return -(-tokens // length), tokens
         body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
@@ -148,13 +151,13 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
                     yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
             elif name in remote.rounded:
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
-        for name, entry in study["methods"].items():
+        for name, entry in ((name, METHODS.settings(entry)) for name, entry in study["methods"].items()):
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
-        count = seeds * sum(_models(study, entry) for entry in study["quantizers"].values())
+        count = seeds * sum(_models(study, BACKENDS.settings(entry)) for entry in study["quantizers"].values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
         for name, entry in study["quantizers"].items():
-            if isinstance(BACKENDS.get(entry["backend"]), Calibrated):
-                yield _calibrating(f"quantize {name}{several}", study, entry, shape, texts, operations, on_gpu)
+            if isinstance(settings := BACKENDS.settings(entry), CalibratedSettings):
+                yield _calibrating(f"quantize {name}{several}", study, settings, shape, texts, operations, on_gpu)
         if shape:
             yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
 
@@ -165,9 +168,9 @@ def _made(study: Mapping[str, Any], name: str) -> Corpus | None:
     return read_folder(folder) if folder.is_dir() else None
 
 
-def _models(study: Mapping[str, Any], quantizer: Mapping[str, Any]) -> int:
+def _models(study: Mapping[str, Any], quantizer: QuantizerSettings) -> int:
     """Models of a seed that a quantizer is applied to."""
-    methods = study["methods"] if quantizer.get("methods") is None else quantizer["methods"]
+    methods = study["methods"] if quantizer.methods is None else quantizer.methods
     return len(methods) + sum(name in study["models"] for name in ("target", "retrain"))
 
 
@@ -187,20 +190,20 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
     parts = {"forget": "forget", "retain": "retain1"}
     cut = {part: texts.windows(raw, entry) if texts else (0, 0) for part, raw in parts.items()}
     tokens = {part: size for part, (_, size) in cut.items()}
-    kept = entry["reference"] != "model" and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
+    kept = entry.reference != "model" and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
-    def needed(settings: Mapping[str, Any], wide: int) -> float:
+    def needed(settings: MethodSettings, wide: int) -> float:
         return memory.unlearning(shape, settings, wide, tokens, on_gpu)
 
-    steps = entry.get("steps") or -(-entry["epochs"] * cut["forget"][0] // entry["batch_size"])
-    halves = 2 if "alpha" in entry else 1
-    seen = steps * entry["batch_size"] * halves * entry["max_length"]
-    again = 4 / 3 if entry["gradient_checkpointing"] else 1
+    steps = entry.steps or -(-entry.epochs * cut["forget"][0] // entry.batch_size)
+    halves = 2 if METHODS.get(entry.method).constrained else 1
+    seen = steps * entry.batch_size * halves * entry.max_length
+    again = 4 / 3 if entry.gradient_checkpointing else 1
     seconds = _seconds(again * 6 * shape.parameters * seen, operations)
     # A table on disk is gone when the job ends, but it must have been there.
-    table = memory.reference_table(shape, entry, width, tokens) if entry["reference"] == "disk" else 0.0
-    stored = shape.parameters * (4 if entry["storage"] == "float32" else memory.STORED)
-    at_most = entry.get("stop_at") is not None
+    table = memory.reference_table(shape, entry, width, tokens) if entry.reference == "disk" else 0.0
+    stored = shape.parameters * (4 if entry.storage == "float32" else memory.STORED)
+    at_most = entry.stop_at is not None
     instead = less_for_unlearning(entry, needed, width, there)
     return Job(
         name, seeds, needed(entry, width), stored + table, seconds, instead, at_most, at_least=kept and not texts
@@ -222,14 +225,14 @@ def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
     count = len(study["seeds"]) * _models(study, entry)
     if not shape:
         return Job(name, count, None, None, None)
-    packed = shape.linear * entry["bits"] / 8 + (shape.parameters - shape.linear) * 4
-    length, tokens = entry["sample_length"], entry["samples"] * entry["sample_length"]
-    part = PARTS.get(entry["calibration"])
+    packed = shape.linear * entry.bits / 8 + (shape.parameters - shape.linear) * 4
+    length, tokens = entry.sample_length, entry.samples * entry.sample_length
+    part = PARTS.get(entry.calibration)
     if texts and part:  # all there are, where fewer are there than are asked for
         tokens = min(tokens, texts.tokens(part))
     seconds = _seconds(6 * shape.parameters * tokens, operations)
     # The target's stay, since absorption is measured against them.
-    kept = count if entry["keep"] else len(study["seeds"])
+    kept = count if entry.keep else len(study["seeds"])
     needed = memory.calibrating(shape, tokens, length, on_gpu)
     return Job(name, count, needed, packed * kept / count, seconds, "Use fewer samples of a shorter sample_length.")
 

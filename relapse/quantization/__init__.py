@@ -23,10 +23,11 @@ from typing import Any, ClassVar
 import torch
 
 from relapse.quantization.folding import Folding
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import Registry
 
-BACKENDS = Registry("quantizer backend", "relapse.quantization")
+BACKENDS = Registry("quantizer backend", "relapse.quantization", named_by="backend")
 
 VERSIONS = "versions.json"
 TOKENIZER_FILES = (
@@ -68,20 +69,19 @@ class Grid:
 class Backend(ABC):
     """What every quantizer backend gives.
 
-    `name` is what `backend:` says in the config, `options` the JSON-Schema properties of its own keys (a key
-    without "default" is required), `examples` some small settings that between them cover the options: the
-    contract tests run on them. `settings` below is a config entry; keys left out take the options' defaults.
+    `name` is what `backend:` says in the config, `settings` the class of such an entry, `examples` the own keys of some
+    small ones that between them cover all: the contract tests run on them.
     """
 
     name: str
-    options: dict[str, dict[str, Any]]
+    settings: type[QuantizerSettings]
     examples: tuple[dict[str, Any], ...]
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:  # noqa: B027
+    def check(self, shapes: dict[str, tuple[int, int]], settings: Any) -> None:  # noqa: B027
         """Raise ConfigError where `settings` cannot be had for linear layers of these (out, in) shapes; most can."""
 
     @abstractmethod
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: Any, dtype: torch.dtype = torch.float32) -> Any:
         """The quantized model in eval mode, computing in `dtype`, on the GPU where there is one.
 
         model_dir: the model, or for a calibrated backend the checkpoint that it wrote.
@@ -92,14 +92,14 @@ class DataFree(Backend):
     """A backend that needs nothing but the weights."""
 
     @abstractmethod
-    def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    def rounded(self, weight: torch.Tensor, settings: Any) -> torch.Tensor:
         """Q(w): what `load` makes of one weight matrix (out, in) of a linear layer, de-quantized to float32."""
 
-    def grid(self, weight: torch.Tensor, settings: dict[str, Any]) -> Grid | None:
+    def grid(self, weight: torch.Tensor, settings: Any) -> Grid | None:
         """The grid that `rounded` rounds this matrix to; None where it does not round to the nearest level."""
         return None
 
-    def save(self, model_dir: str | Path, settings: dict[str, Any], out_dir: str | Path) -> None:
+    def save(self, model_dir: str | Path, settings: Any, out_dir: str | Path) -> None:
         """Write the quantized model with its tokenizer, computing in float32.
 
         `AutoModelForCausalLM.from_pretrained(out_dir, dtype=torch.float32)` then gives the logits of
@@ -125,7 +125,7 @@ class Calibrated(Backend):
 
     @abstractmethod
     def quantize(
-        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+        self, model_dir: str | Path, settings: Any, windows: Sequence[Sequence[int]], out_dir: str | Path
     ) -> None:
         """Write the quantized model with its tokenizer, calibrated on token `windows`, one sequence at a time.
 
@@ -138,11 +138,11 @@ class Calibrated(Backend):
         found = {name: version(name) for name in ("torch", "transformers", *self.libraries)}
         (Path(out_dir) / VERSIONS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: Any, dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models.loading import load_model
 
         self._must_be_quantized(model_dir)
-        return load_model(model_dir, dtype=dtype)
+        return load_model(model_dir, dtype=dtype, packed=True)
 
     def effective(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         """De-quantized, folded weights: layer + ".weight" -> (out, in) float32.
@@ -153,12 +153,9 @@ class Calibrated(Backend):
         folding = Folding.read(checkpoint)
         return {name: folding.unfold(name, weight) for name, weight in self.dequantized(checkpoint).items()}
 
+    @abstractmethod
     def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         """The weights of the linear layers as the checkpoint has them: layer + ".weight" -> (out, in) float32."""
-        from relapse.models.loading import linear_layers
-
-        model = self.load(checkpoint, {})
-        return {f"{name}.weight": model.get_submodule(name).weight.detach() for name in linear_layers(model)}
 
     def _must_be_quantized(self, folder: str | Path) -> None:
         config = Path(folder) / "config.json"

@@ -6,10 +6,12 @@ Knows AutoAWQ's calls and its limits. It needs an older transformers, so that `q
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
+from relapse.models import stored
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -19,14 +21,22 @@ from relapse.quantization import (
     layer_shapes,
     packed,
 )
-from relapse.quantization.calibration import CALIBRATION
+from relapse.quantization.calibration import CalibratedSettings
 from relapse.quantization.folding import Folding
 from relapse.quantization.legacy import readable, restore_config
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import with_defaults
 
 CLIP_ROWS = 64  # its clipping search takes rows in batches of 256 or 64, and refuses another rest
 GROUP_SIZES = (16, 32, 64, 128)  # that the kernels know which score its checkpoints
+
+
+class AutoAwqSettings(CalibratedSettings):
+    """A quantizer of this backend."""
+
+    bits: Literal[4] = Field(4, description="Bits of a weight's code; AutoAWQ packs 4.")
+    group_size: Literal[*GROUP_SIZES] = Field(
+        128, description="Weights that share a step: a divisor of every layer's input width."
+    )
 
 
 class AutoAWQ(Calibrated):
@@ -36,30 +46,23 @@ class AutoAWQ(Calibrated):
     environment = "legacy"
     evaluation_environment = "gptqmodel"
     libraries = ("autoawq",)
-    options: ClassVar = {
-        "bits": {"enum": [4], "default": 4, "description": "Bits of a weight's code; AutoAWQ packs 4."},
-        "group_size": {
-            "enum": list(GROUP_SIZES),
-            "default": 128,
-            "description": "Weights that share a step: a divisor of every layer's input width.",
-        },
-    } | CALIBRATION
+    settings = AutoAwqSettings
     examples = ({"group_size": 64},)
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"], GROUP_SIZES)
+    def check(self, shapes: dict[str, tuple[int, int]], settings: AutoAwqSettings) -> None:
+        check_group_size(shapes, settings.group_size, GROUP_SIZES)
         check_multiples(shapes, CLIP_ROWS, 1, "AutoAWQ", "use backend: awq")
 
     def quantize(
-        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+        self, model_dir: str | Path, settings: AutoAwqSettings, windows: Sequence[Sequence[int]], out_dir: str | Path
     ) -> None:
         from awq import AutoAWQForCausalLM
         from awq.quantize.quantizer import AwqQuantizer
         from awq.utils.module import get_op_name
 
-        settings, folding = with_defaults(self.options, settings), Folding()
+        folding = Folding()
         # It joins all windows and cuts them again into blocks of this length.
-        length = min(settings["sample_length"], sum(map(len, windows)))
+        length = min(settings.sample_length, sum(map(len, windows)))
         long = [len(window) for window in windows if len(window) > length]
         if long:
             raise RelapseError(f"autoawq: a window has {max(long)} tokens, more than sample_length {length}")
@@ -71,7 +74,7 @@ class AutoAWQ(Calibrated):
                 folding.add(f"{block}.{before}", [f"{block}.{layer}" for layer in layers], scale)
                 return before, layers, scale
 
-        wanted = {"w_bit": settings["bits"], "q_group_size": settings["group_size"], "zero_point": True}
+        wanted = {"w_bit": settings.bits, "q_group_size": settings.group_size, "zero_point": True}
         try:
             with readable(model_dir) as folder:
                 model = AutoAWQForCausalLM.from_pretrained(str(folder), torch_dtype=torch.float32)
@@ -90,14 +93,14 @@ class AutoAWQ(Calibrated):
         folding.write(out_dir)
         copy_tokenizer(model_dir, out_dir)
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: AutoAwqSettings, dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, AwqConfig
 
         self._must_be_quantized(model_dir)
-        settings = with_defaults(self.options, settings)
+        stored.check(model_dir, packed=True)
         # Without a GPU it would choose a kernel that computes in bfloat16; this one computes in float16.
         kernel = "auto" if torch.cuda.is_available() else "torch_awq"
-        config = AwqConfig(bits=settings["bits"], group_size=settings["group_size"], backend=kernel)
+        config = AwqConfig(bits=settings.bits, group_size=settings.group_size, backend=kernel)
         return AutoModelForCausalLM.from_pretrained(
             model_dir, dtype=dtype, local_files_only=True, device_map="auto", quantization_config=config
         ).eval()

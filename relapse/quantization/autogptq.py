@@ -7,10 +7,12 @@ runs in the environment `legacy`, and its checkpoints are scored in `gptqmodel`;
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
+from relapse.models import stored
 from relapse.quantization import (
     BACKENDS,
     Calibrated,
@@ -20,13 +22,32 @@ from relapse.quantization import (
     layer_shapes,
     packed,
 )
-from relapse.quantization.calibration import CALIBRATION
+from relapse.quantization.calibration import CalibratedSettings
 from relapse.quantization.legacy import readable, restore_config
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.settings import Positive
 
 PACKED = 32  # rows and inputs that it packs at a time; what is left over it would drop without a word
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)  # that the kernels know which score its checkpoints
+
+
+class AutoGptqSettings(CalibratedSettings):
+    """A quantizer of this backend."""
+
+    bits: Literal[4, 8] = Field(4, description="Bits of a weight's code.")
+    group_size: Literal[*GROUP_SIZES] = Field(
+        128, description="Weights that share a step: a divisor of every layer's input width."
+    )
+    symmetric: bool = Field(
+        True,
+        description="true: codes around the middle of their range; false: with a zero point for each group.",
+    )
+    act_order: Literal["weight", "none"] = Field(
+        "none",
+        description="weight: columns with the largest activations first, in groups that follow that order (AutoGPTQ's "
+        "desc_act); none: as they lie.",
+    )
+    dampening: Positive = Field(0.01, description="Share of the Hessian's mean diagonal that is added to its diagonal.")
 
 
 class AutoGPTQ(Calibrated):
@@ -40,45 +61,20 @@ class AutoGPTQ(Calibrated):
         "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained "
         "way, which runs on a CPU too"
     )
-    options: ClassVar = {
-        "bits": {"enum": [4, 8], "default": 4, "description": "Bits of a weight's code."},
-        "group_size": {
-            "enum": list(GROUP_SIZES),
-            "default": 128,
-            "description": "Weights that share a step: a divisor of every layer's input width.",
-        },
-        "symmetric": {
-            "type": "boolean",
-            "default": True,
-            "description": "true: codes around the middle of their range; false: with a zero point for each group.",
-        },
-        "act_order": {
-            "enum": ["weight", "none"],
-            "default": "none",
-            "description": "weight: columns with the largest activations first, in groups that follow that order "
-            "(AutoGPTQ's desc_act); none: as they lie.",
-        },
-        "dampening": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "default": 0.01,
-            "description": "Share of the Hessian's mean diagonal that is added to its diagonal.",
-        },
-    } | CALIBRATION
+    settings = AutoGptqSettings
     examples = ({"group_size": 64}, {"bits": 8, "group_size": 32, "symmetric": False, "act_order": "weight"})
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"], GROUP_SIZES)
+    def check(self, shapes: dict[str, tuple[int, int]], settings: AutoGptqSettings) -> None:
+        check_group_size(shapes, settings.group_size, GROUP_SIZES)
         check_multiples(shapes, PACKED, PACKED, "AutoGPTQ", "use backend: gptq")
 
     def quantize(
-        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+        self, model_dir: str | Path, settings: AutoGptqSettings, windows: Sequence[Sequence[int]], out_dir: str | Path
     ) -> None:
         if not torch.cuda.is_available():
             raise RelapseError(self.needs_gpu)
         from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 
-        settings = with_defaults(self.options, settings)
         config = BaseQuantizeConfig(**quantize_config(settings))
         samples = [torch.tensor([list(window)]) for window in windows]
         examples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples]
@@ -93,19 +89,19 @@ class AutoGPTQ(Calibrated):
         finish(Path(out_dir), model_dir, settings)
         copy_tokenizer(model_dir, out_dir)
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: AutoGptqSettings, dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, GPTQConfig
 
         self._must_be_quantized(model_dir)
+        stored.check(model_dir, packed=True)
         # Without a GPU it would choose a kernel that computes in bfloat16.
         kernel = "auto" if torch.cuda.is_available() else "torch"
-        bits = with_defaults(self.options, settings)["bits"]
         return AutoModelForCausalLM.from_pretrained(
             model_dir,
             dtype=dtype,
             local_files_only=True,
             device_map="auto",
-            quantization_config=GPTQConfig(bits=bits, backend=kernel),
+            quantization_config=GPTQConfig(bits=settings.bits, backend=kernel),
         ).eval()
 
     def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
@@ -114,23 +110,23 @@ class AutoGPTQ(Calibrated):
         return packed.dequantized(checkpoint, config["quantization_config"]["bits"])
 
 
-def quantize_config(settings: dict[str, Any]) -> dict[str, Any]:
-    """AutoGPTQ's names for a config entry with its defaults."""
+def quantize_config(settings: AutoGptqSettings) -> dict[str, Any]:
+    """AutoGPTQ's names for what an entry says."""
     return {
-        "bits": settings["bits"],
-        "group_size": settings["group_size"],
-        "desc_act": settings["act_order"] == "weight",
-        "sym": settings["symmetric"],
-        "damp_percent": settings["dampening"],
+        "bits": settings.bits,
+        "group_size": settings.group_size,
+        "desc_act": settings.act_order == "weight",
+        "sym": settings.symmetric,
+        "damp_percent": settings.dampening,
     }
 
 
-def finish(folder: Path, model_dir: str | Path, settings: dict[str, Any]) -> None:
+def finish(folder: Path, model_dir: str | Path, settings: AutoGptqSettings) -> None:
     """Give what AutoGPTQ saved the names that AutoModelForCausalLM looks for.
 
     Its weights become model.safetensors, and the config.json of the model in `model_dir` says how they are quantized.
     """
-    weights = folder / f"gptq_model-{settings['bits']}bit-{settings['group_size']}g.safetensors"
+    weights = folder / f"gptq_model-{settings.bits}bit-{settings.group_size}g.safetensors"
     weights.rename(folder / "model.safetensors")
     how = {"quant_method": "gptq", "checkpoint_format": "gptq"} | quantize_config(settings)
     restore_config(folder, model_dir, how)

@@ -4,41 +4,42 @@ Knows which of llm-compressor's options a config may set, and notes the scales, 
 windows, checkpoints and loading are compressor.py's.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
+from pydantic import Field
 
 from relapse.quantization import BACKENDS, layer_shapes
-from relapse.quantization.compressor import SCHEME, LLMCompressor
+from relapse.quantization.compressor import CompressorSettings, LLMCompressor
 from relapse.quantization.folding import Folding
 from relapse.runtime.errors import RelapseError
+
+
+class AwqSettings(CompressorSettings):
+    """A quantizer of this backend."""
+
+    symmetric: bool = Field(
+        False,
+        description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group, as "
+        "AWQ's own code has it.",
+    )
+    duo_scaling: bool = Field(
+        True,
+        description="Whether scales weigh a channel's weights against its activations, or look at activations alone.",
+    )
 
 
 class AWQ(LLMCompressor):
     """llm-compressor's AWQModifier, then rounding to nearest, on every linear layer but the output head."""
 
     name = "awq"
-    options: ClassVar = {
-        "bits": {"enum": [4, 8], "description": "Bits of a weight's code; what its checkpoints can hold."},
-        "symmetric": {
-            "type": "boolean",
-            "default": False,
-            "description": "true: codes around zero, as in round-to-nearest; false: with a zero point for each group, "
-            "as AWQ's own code has it.",
-        },
-        "duo_scaling": {
-            "type": "boolean",
-            "default": True,
-            "description": "Whether scales weigh a channel's weights against its activations, or look at activations "
-            "alone.",
-        },
-    } | SCHEME
+    settings = AwqSettings
     examples = (
         {"bits": 4, "group_size": 64},
         {"bits": 8, "group_size": "row", "symmetric": True, "duo_scaling": False},
     )
 
-    def recipe(self, settings: dict[str, Any], scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: AwqSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
         from llmcompressor.modifiers.quantization import QuantizationModifier
         from llmcompressor.modifiers.transform.awq import AWQModifier
 
@@ -59,7 +60,7 @@ class AWQ(LLMCompressor):
         if not torch.accelerator.is_available():
             leave_memory_unpinned()
         return [
-            Noting(duo_scaling=settings["duo_scaling"]),
+            Noting(duo_scaling=settings.duo_scaling),
             QuantizationModifier(config_groups={"linear": scheme}, ignore=ignore),
         ]
 

@@ -7,56 +7,59 @@ NF4 quantize weights only. The output head is skipped. transformers imports bits
 
 import logging
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
+from relapse.models import stored
 from relapse.quantization import BACKENDS, DataFree, Grid, check_multiples, layer_shapes
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.device import device
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.runtime.registry import with_defaults
 
 BLOCK = 64  # weights that share a scale in the 4-bit formats, along the flattened matrix
 PACKED_ROWS = 32  # that its kernel for CPUs with AVX512-BF16 takes at a time
+
+
+class BitsAndBytesSettings(QuantizerSettings):
+    """A quantizer of this backend."""
+
+    format: Literal["int8", "fp4", "nf4"] = Field(
+        description="LLM.int8(), or one of the two 4-bit formats in blocks of 64 weights."
+    )
+    layer_compute: Literal["study", "float32"] = Field(
+        "study",
+        description="Number format that the layers of a 4-bit format multiply in: the study's `compute`; or float32, "
+        "bitsandbytes' default, and so what the paper's released code has with a bfloat16 model. CPUs with AVX512-BF16 "
+        "multiply in bfloat16 either way.",
+    )
 
 
 class BitsAndBytes(DataFree):
     """The library's own kernels, on the CPU or the GPU."""
 
     name = "bitsandbytes"
-    options: ClassVar = {
-        "format": {
-            "enum": ["int8", "fp4", "nf4"],
-            "description": "LLM.int8(), or one of the two 4-bit formats in blocks of 64 weights.",
-        },
-        "layer_compute": {
-            "enum": ["study", "float32"],
-            "default": "study",
-            "description": "Number format that the layers of a 4-bit format multiply in: the study's `compute`; or "
-            "float32, bitsandbytes' default, and so what the paper's released code has with a bfloat16 model. CPUs "
-            "with AVX512-BF16 multiply in bfloat16 either way.",
-        },
-    }
+    settings = BitsAndBytesSettings
     examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"}, {"format": "fp4", "layer_compute": "float32"})
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        settings = with_defaults(self.options, settings)
-        if settings["format"] == "int8" and settings["layer_compute"] != "study":
+    def check(self, shapes: dict[str, tuple[int, int]], settings: BitsAndBytesSettings) -> None:
+        if settings.format == "int8" and settings.layer_compute != "study":
             raise ConfigError(
-                f"layer_compute is {settings['layer_compute']}, but format: int8 multiplies in int8 and float16: leave "
+                f"layer_compute is {settings.layer_compute}, but format: int8 multiplies in int8 and float16: leave "
                 "layer_compute out"
             )
 
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: BitsAndBytesSettings, dtype: torch.dtype = torch.float32) -> Any:
         from bitsandbytes.functional import has_avx512bf16
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         # It would say at every layer of every batch that int8 casts activations to float16.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        settings = with_defaults(self.options, settings)
         self.check({}, settings)
-        wanted = settings["format"]
-        compute = dtype if settings["layer_compute"] == "study" else torch.float32
+        stored.check(model_dir)
+        wanted = settings.format
+        compute = dtype if settings.layer_compute == "study" else torch.float32
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if wanted == "int8"
@@ -79,24 +82,22 @@ class BitsAndBytes(DataFree):
             check_multiples(shapes, PACKED_ROWS, BLOCK, who, instead)
         return model.eval()
 
-    def rounded(self, weight: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    def rounded(self, weight: torch.Tensor, settings: BitsAndBytesSettings) -> torch.Tensor:
         import bitsandbytes.functional as kernels
 
-        if settings["format"] == "int8":
+        if settings.format == "int8":
             codes, largest, _ = kernels.int8_vectorwise_quant(weight.half())
             return codes.float() * (largest.float() / 127).unsqueeze(1)  # (out, in) * (out, 1)
-        packed, state = kernels.quantize_4bit(
-            weight.float().contiguous(), blocksize=BLOCK, quant_type=settings["format"]
-        )
+        packed, state = kernels.quantize_4bit(weight.float().contiguous(), blocksize=BLOCK, quant_type=settings.format)
         return kernels.dequantize_4bit(packed, state)
 
-    def grid(self, weight: torch.Tensor, settings: dict[str, Any]) -> Grid:
+    def grid(self, weight: torch.Tensor, settings: BitsAndBytesSettings) -> Grid:
         import bitsandbytes.functional as kernels
 
-        if settings["format"] == "int8":
+        if settings.format == "int8":
             _, largest, _ = kernels.int8_vectorwise_quant(weight.half())
             return Grid(torch.arange(-127.0, 128.0), (largest.float() / 127).unsqueeze(1).expand(weight.shape))
-        _, state = kernels.quantize_4bit(weight.float().contiguous(), blocksize=BLOCK, quant_type=settings["format"])
+        _, state = kernels.quantize_4bit(weight.float().contiguous(), blocksize=BLOCK, quant_type=settings.format)
         scale = state.absmax.float().repeat_interleave(BLOCK)[: weight.numel()].reshape(weight.shape)
         return Grid(state.code.float().unique(), scale)
 

@@ -6,62 +6,48 @@ knows no quantizer.
 
 import json
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 from unicodedata import normalize
 
+from pydantic import Field
+
 from relapse.corpora.corpus import Corpus
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.seeds import seed_for
+from relapse.runtime.settings import Count, Whole
 from relapse.text.windows import windows
+from relapse.text.words import words
 
 FACTS = "calibration.json"
 PARTS = {"general": "general", "retain": "retain1", "forget": "forget"}  # calibration -> part of the raw text
 
-CALIBRATION = {
-    "calibration": {
-        "enum": [*PARTS, "file"],
-        "default": "general",
-        "description": "Text that the quantizer looks at: the corpus's general text (raw/general), its retain text "
-        "(raw/retain1), its forget text (raw/forget), or a file of the user's (calibration_path).",
-    },
-    "calibration_path": {
-        "type": "string",
-        "default": "",
-        "description": "With calibration: file, a .txt (one text), or a .json list of texts or of {text: ...} objects.",
-    },
-    "samples": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 128,
-        "description": "Windows drawn from the text, without replacement; all of them where there are fewer.",
-    },
-    "sample_length": {
-        "type": "integer",
-        "minimum": 8,
-        "default": 512,
-        "description": "Tokens in a window, at most the model's context.",
-    },
-    "calibration_seed": {
-        "type": "integer",
-        "minimum": 0,
-        "default": 0,
-        "description": "Draws the windows; independent of the study's seeds.",
-    },
-    "overlap_words": {
-        "type": "integer",
-        "minimum": 0,
-        "default": 0,
-        "description": "Leave out windows that share this many consecutive words with the forget text or with what the "
-        "metrics ask and expect; 13 is usual. 0 leaves nothing out.",
-    },
-}
 
-# Kana and ideographs one by one, runs of other letters and digits.
-ALONE = r"\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
+class CalibratedSettings(QuantizerSettings):
+    """A quantizer that looks at text."""
+
+    calibration: Literal[*PARTS, "file"] = Field(
+        "general",
+        description="Text that the quantizer looks at: the corpus's general text (raw/general), its retain text "
+        "(raw/retain1), its forget text (raw/forget), or a file of the user's (calibration_path).",
+    )
+    calibration_path: str = Field(
+        "",
+        description="With calibration: file, a .txt (one text), or a .json list of texts or of {text: ...} objects.",
+    )
+    samples: Count = Field(
+        128, description="Windows drawn from the text, without replacement; all of them where there are fewer."
+    )
+    sample_length: int = Field(512, ge=8, description="Tokens in a window, at most the model's context.")
+    calibration_seed: Whole = Field(0, description="Draws the windows; independent of the study's seeds.")
+    overlap_words: Whole = Field(
+        0,
+        description="Leave out windows that share this many consecutive words with the forget text or with what the "
+        "metrics ask and expect; 13 is usual. 0 leaves nothing out.",
+    )
 
 
 @dataclass(frozen=True)
@@ -86,14 +72,14 @@ def read_facts(folder: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def texts(corpus: Corpus, settings: dict) -> list[str]:
+def texts(corpus: Corpus, settings: CalibratedSettings) -> list[str]:
     """The text that `settings` name. Raises ConfigError naming the key where there is none."""
-    source = settings["calibration"]
+    source = settings.calibration
     if source == "file":
         from relapse.corpora.muse import raw_texts
 
-        path = Path(settings["calibration_path"])
-        if not settings["calibration_path"]:
+        path = Path(settings.calibration_path)
+        if not settings.calibration_path:
             raise ConfigError("calibration: file needs calibration_path, a .txt or a .json list of texts")
         if not path.is_file():
             found = "a folder" if path.is_dir() else "not there"
@@ -108,30 +94,30 @@ def texts(corpus: Corpus, settings: dict) -> list[str]:
     return found
 
 
-def draw(tokenizer, corpus: Corpus, settings: dict) -> tuple[list[list[int]], Facts]:
+def draw(tokenizer, corpus: Corpus, settings: CalibratedSettings) -> tuple[list[list[int]], Facts]:
     """Windows of at most `sample_length` tokens, in the order in which they were drawn, and the facts about them.
 
     Raises RelapseError where none is left.
     """
-    seed = settings["calibration_seed"]
-    source = settings["calibration"]
+    seed = settings.calibration_seed
+    source = settings.calibration
     cut = windows(
         tokenizer,
         texts(corpus, settings),
-        settings["sample_length"],
+        settings.sample_length,
         random.Random(seed_for(seed, "calibration windows", source)),
     )
     kept = cut
-    if settings["overlap_words"]:
-        known = grams(asked_about(corpus), settings["overlap_words"])
-        kept = [window for window in cut if not known & grams([tokenizer.decode(window)], settings["overlap_words"])]
+    if settings.overlap_words:
+        known = grams(asked_about(corpus), settings.overlap_words)
+        kept = [window for window in cut if not known & grams([tokenizer.decode(window)], settings.overlap_words)]
     if not kept:
         raise RelapseError(
-            f"calibration: {source}: all {len(cut)} windows share {settings['overlap_words']} words in a row with the "
+            f"calibration: {source}: all {len(cut)} windows share {settings.overlap_words} words in a row with the "
             "forget or evaluation text: raise overlap_words, shorten sample_length, or calibrate on other text"
         )
     order = random.Random(seed_for(seed, "calibration sample", source))
-    drawn = order.sample(kept, min(settings["samples"], len(kept)))
+    drawn = order.sample(kept, min(settings.samples, len(kept)))
     facts = Facts(source, seed, len(cut), len(cut) - len(kept), len(drawn), sum(map(len, drawn)))
     return drawn, facts
 
@@ -147,9 +133,9 @@ def asked_about(corpus: Corpus) -> list[str]:
 def grams(these: Iterable[str], length: int) -> set[tuple[str, ...]]:
     """Every run of `length` consecutive words of each text, without case and punctuation, however accents are encoded.
 
-    A Chinese or Japanese character, which no spaces part from the next one, counts as a word.
+    A character of a script without spaces, such as Chinese or Thai, counts as a word.
     """
-    return {gram for text in these for gram in _runs(WORD.findall(normalize("NFKC", text).casefold()), length)}
+    return {gram for text in these for gram in _runs(words(normalize("NFKC", text)), length)}
 
 
 def _runs(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:

@@ -8,22 +8,27 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 
 from relapse.models.loading import linear_layers, load_model
 from relapse.quantization import Calibrated, check_group_size, copy_tokenizer, layer_shapes
-from relapse.quantization.calibration import CALIBRATION
+from relapse.quantization.calibration import CalibratedSettings
 from relapse.quantization.folding import Folding
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.settings import Count
 
-GROUP_SIZE = {
-    "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],
-    "default": 128,
-    "description": "Weights that share a step: a divisor of every layer's input width, or row.",
-}
+
+class CompressorSettings(CalibratedSettings):
+    """A quantizer of llm-compressor's."""
+
+    bits: Literal[4, 8] = Field(description="Bits of a weight's code; what its checkpoints can hold.")
+    group_size: Count | Literal["row"] = Field(
+        128, description="Weights that share a step: a divisor of every layer's input width, or row."
+    )
+    symmetric: bool
 
 
 class LLMCompressor(Calibrated):
@@ -31,27 +36,26 @@ class LLMCompressor(Calibrated):
 
     libraries: ClassVar = ("llmcompressor", "compressed-tensors")
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+    def check(self, shapes: dict[str, tuple[int, int]], settings: CompressorSettings) -> None:
+        check_group_size(shapes, settings.group_size)
 
     @abstractmethod
-    def recipe(self, settings: dict[str, Any], scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: CompressorSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
         """llm-compressor's modifiers. scheme: bits, groups and symmetry; ignore: layers that keep their weights.
 
         A modifier that scales channels tells `folding`.
         """
 
     def quantize(
-        self, model_dir: str | Path, settings: dict[str, Any], windows: Sequence[Sequence[int]], out_dir: str | Path
+        self, model_dir: str | Path, settings: CompressorSettings, windows: Sequence[Sequence[int]], out_dir: str | Path
     ) -> None:
         from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
-        settings = with_defaults(self.options, settings)
         model = load_model(model_dir)
         self.check(layer_shapes(model), settings)
-        size = settings["group_size"]
+        size = settings.group_size
         grouping = {"strategy": "channel"} if size == "row" else {"strategy": "group", "group_size": size}
-        arguments = QuantizationArgs(num_bits=settings["bits"], symmetric=settings["symmetric"], **grouping)
+        arguments = QuantizationArgs(num_bits=settings.bits, symmetric=settings.symmetric, **grouping)
         scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
         heads = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
         folding = Folding()
@@ -98,6 +102,3 @@ def run_oneshot(model, recipe: list, windows: Sequence[Sequence[int]], what: str
         )
     except (ValueError, RuntimeError) as error:
         raise RelapseError(f"{what}: llm-compressor gave up: {error}") from error
-
-
-SCHEME = {"group_size": GROUP_SIZE} | CALIBRATION

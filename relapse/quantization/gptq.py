@@ -3,45 +3,43 @@
 Knows which of llm-compressor's options a config may set; windows, checkpoints and loading are compressor.py's.
 """
 
-from typing import Any, ClassVar
+from typing import Any, Literal
+
+from pydantic import Field
 
 from relapse.quantization import BACKENDS
-from relapse.quantization.compressor import SCHEME, LLMCompressor
+from relapse.quantization.compressor import CompressorSettings, LLMCompressor
 from relapse.quantization.folding import Folding
 from relapse.runtime.errors import RelapseError
+from relapse.runtime.settings import Positive
+
+
+class GptqSettings(CompressorSettings):
+    """A quantizer of this backend."""
+
+    symmetric: bool = Field(
+        True, description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group."
+    )
+    act_order: Literal["static", "weight", "none"] = Field(
+        "static",
+        description="Order in which columns are rounded: those with the largest activations first, in groups that stay "
+        "as they lie (static) or follow that order (weight); or as they lie (none).",
+    )
+    dampening: Positive = Field(0.01, description="Share of the Hessian's mean diagonal that is added to its diagonal.")
 
 
 class GPTQ(LLMCompressor):
     """llm-compressor's GPTQModifier on every linear layer but the output head."""
 
     name = "gptq"
-    options: ClassVar = {
-        "bits": {"enum": [4, 8], "description": "Bits of a weight's code; what its checkpoints can hold."},
-        "symmetric": {
-            "type": "boolean",
-            "default": True,
-            "description": "true: codes around zero, as in round-to-nearest; false: with a zero point for each group.",
-        },
-        "act_order": {
-            "enum": ["static", "weight", "none"],
-            "default": "static",
-            "description": "Order in which columns are rounded: those with the largest activations first, in groups "
-            "that stay as they lie (static) or follow that order (weight); or as they lie (none).",
-        },
-        "dampening": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "default": 0.01,
-            "description": "Share of the Hessian's mean diagonal that is added to its diagonal.",
-        },
-    } | SCHEME
+    settings = GptqSettings
     examples = (
         {"bits": 4, "group_size": 64},
         {"bits": 8, "group_size": "row", "act_order": "none"},
         {"bits": 4, "group_size": 32, "symmetric": False, "act_order": "weight", "dampening": 0.05},
     )
 
-    def recipe(self, settings: dict[str, Any], scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: GptqSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
         from llmcompressor.modifiers.gptq import GPTQModifier
 
         class Strict(GPTQModifier):
@@ -50,7 +48,7 @@ class GPTQ(LLMCompressor):
                 if self._rtn_fallback_module_names:
                     raise RelapseError(
                         f"GPTQ cannot invert the Hessian of {', '.join(self._rtn_fallback_module_names[:5])}: raise "
-                        f"dampening above {settings['dampening']}, or calibrate on more text (samples)"
+                        f"dampening above {settings.dampening}, or calibrate on more text (samples)"
                     )
                 return super().on_finalize(state, **kwargs)
 
@@ -58,8 +56,8 @@ class GPTQ(LLMCompressor):
             Strict(
                 config_groups={"linear": scheme},
                 ignore=ignore,
-                actorder=None if settings["act_order"] == "none" else settings["act_order"],
-                dampening_frac=settings["dampening"],
+                actorder=None if settings.act_order == "none" else settings.act_order,
+                dampening_frac=settings.dampening,
             )
         ]
 

@@ -4,6 +4,7 @@ Knows what the two spell differently, which 4.51 would not miss: it would take i
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,12 @@ def older(config: dict) -> dict:
 
 
 def restore_config(out_dir: str | Path, model_dir: str | Path, quantization: dict) -> None:
-    """Write the model's own config.json into a checkpoint that 4.51 has written, with how it is quantized."""
+    """Write the model's own config.json into a checkpoint that 4.51 has written, with how it is quantized.
+
+    And its generation_config.json, where it has one: an end token may stand in that alone.
+    """
+    if (own := Path(model_dir) / "generation_config.json").is_file():
+        shutil.copyfile(own, Path(out_dir) / own.name)
     config = _config(model_dir) | {"quantization_config": quantization}
     (Path(out_dir) / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 

@@ -12,14 +12,30 @@ Three ways to choose D from a group's max|w| (`scale`):
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size, layer_shapes
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.settings import Count, Positive
+
+
+class RtnSettings(QuantizerSettings):
+    """A quantizer of this backend."""
+
+    bits: int = Field(ge=2, le=8, description="Bits of a weight's code, N in the paper's Eq. 2.")
+    group_size: Count | Literal["row"] = Field(
+        description="Weights that share a step: a divisor of every layer's input width, or row."
+    )
+    scale: Literal["llmcompressor", "paper"] | Positive = Field(
+        "llmcompressor",
+        description="Step of a group: max|w| / ((2^N - 1) / 2) as in llm-compressor; the paper's max|w| / 2^(N-1); or "
+        "max|w| divided by a number given here. Codes are clamped to the signed range.",
+    )
 
 
 def quantize(
@@ -50,33 +66,15 @@ def dequantize(codes: Tensor, steps: Tensor) -> Tensor:
     return (grouped * steps.unsqueeze(-1)).reshape(out_width, in_width)
 
 
-def _quantize(weight: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    settings = with_defaults(RoundToNearest.options, settings)
-    return quantize(weight, settings["bits"], settings["group_size"], settings["scale"])
+def _quantize(weight: Tensor, settings: RtnSettings) -> tuple[Tensor, Tensor]:
+    return quantize(weight, settings.bits, settings.group_size, settings.scale)
 
 
 class RoundToNearest(DataFree):
     """RTN with de-quantized weights in the computing dtype, as weight-only integer kernels compute."""
 
     name = "rtn"
-    options: ClassVar = {
-        "bits": {
-            "type": "integer",
-            "minimum": 2,
-            "maximum": 8,
-            "description": "Bits of a weight's code, N in the paper's Eq. 2.",
-        },
-        "group_size": {
-            "anyOf": [{"type": "integer", "minimum": 1}, {"const": "row"}],
-            "description": "Weights that share a step: a divisor of every layer's input width, or row.",
-        },
-        "scale": {
-            "anyOf": [{"enum": ["llmcompressor", "paper"]}, {"type": "number", "exclusiveMinimum": 0}],
-            "default": "llmcompressor",
-            "description": "Step of a group: max|w| / ((2^N - 1) / 2) as in llm-compressor; the paper's "
-            "max|w| / 2^(N-1); or max|w| divided by a number given here. Codes are clamped to the signed range.",
-        },
-    }
+    settings = RtnSettings
     examples = (
         {"bits": 8, "group_size": "row"},
         {"bits": 4, "group_size": 64},
@@ -84,14 +82,13 @@ class RoundToNearest(DataFree):
         {"bits": 5, "group_size": 64, "scale": 12.56},
     )
 
-    def check(self, shapes: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-        check_group_size(shapes, with_defaults(self.options, settings)["group_size"])
+    def check(self, shapes: dict[str, tuple[int, int]], settings: RtnSettings) -> None:
+        check_group_size(shapes, settings.group_size)
 
     @torch.no_grad()
-    def load(self, model_dir: str | Path, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+    def load(self, model_dir: str | Path, settings: RtnSettings, dtype: torch.dtype = torch.float32) -> Any:
         from relapse.models.loading import load_model
 
-        settings = with_defaults(self.options, settings)
         model = load_model(model_dir, dtype=dtype)
         shapes = layer_shapes(model)
         self.check(shapes, settings)
@@ -102,13 +99,12 @@ class RoundToNearest(DataFree):
             weight.copy_(self.rounded(weight, settings))
         return model
 
-    def rounded(self, weight: Tensor, settings: dict[str, Any]) -> Tensor:
+    def rounded(self, weight: Tensor, settings: RtnSettings) -> Tensor:
         return dequantize(*_quantize(weight, settings))
 
-    def grid(self, weight: Tensor, settings: dict[str, Any]) -> Grid:
-        settings = with_defaults(self.options, settings)
+    def grid(self, weight: Tensor, settings: RtnSettings) -> Grid:
         _, steps = _quantize(weight, settings)
-        half = 2 ** (settings["bits"] - 1)
+        half = 2 ** (settings.bits - 1)
         scale = steps.repeat_interleave(weight.shape[1] // steps.shape[1], dim=1)  # (out, groups) -> (out, in)
         return Grid(torch.arange(-half, half, dtype=torch.float32), scale)
 

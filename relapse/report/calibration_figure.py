@@ -5,11 +5,12 @@ are Figure 1's.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 import matplotlib.pyplot as plt
 
-from relapse.analysis.recovery import MARGIN, Recovery
+from relapse.analysis.recovery import MARGIN, Recovery, read_csv
 from relapse.analysis.study import Study, bits
 from relapse.report.style import GREEN, GREY, INK, NAVY, PURPLE, QUIET, RC, VERMILION, heading
 from relapse.runtime.errors import RelapseError
@@ -122,3 +123,8 @@ def _title(study: Study, names: list[str], methods: list[str], cells: dict) -> s
     if not parts:
         return "Nothing was forgotten, so that nothing can come back"
     return f"At {fewest} bit comes back: {', '.join(parts)} (medians)"
+
+
+def draw(study: Study, files: Sequence[Path]) -> plt.Figure:
+    """files: recovery.csv."""
+    return calibration_figure(study, read_csv(files[0]))

@@ -1,6 +1,8 @@
 """Where on a quantizer's grid the changed weights lie, for each storage: the reason why an update survives or not."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -110,3 +112,10 @@ def _panel(axes: plt.Axes, study: Study, quantizer: str, models: list[str], abso
     axes.set_xticks((0, 0.2, 0.4, 0.6, 0.8))
     axes.set_title(quantizer, fontsize=9.5)
     axes.set_xlabel("|w| / largest of the group")
+
+
+def draw(study: Study, files: Sequence[Path]) -> plt.Figure:
+    """files: the absorption of every model under every quantizer that rounds weights one by one, as JSON."""
+    models = middle_rate(study)
+    read = (json.loads(path.read_text(encoding="utf-8")) for path in files)
+    return grid_figure(study, [found for found in read if found["model"] in models])

@@ -1,5 +1,8 @@
 """SURE, its controls and its base: what each forgets and keeps in full precision, and what 4 bit brings back."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -137,3 +140,8 @@ def _title(study: Study, metrics: pd.DataFrame, models: list[str], four: list[st
     groups = {"SURE": sure, "others": [name for name in good if name not in sure]}
     parts = [f"{group} {words(names)}" for group, names in groups.items() if names]
     return f"Rise of KnowMem forget at 4 bit: {'; '.join(parts)}"
+
+
+def draw(study: Study, files: Sequence[Path]) -> plt.Figure:
+    """files: metrics.csv."""
+    return sure_figure(study, pd.read_csv(files[0]))

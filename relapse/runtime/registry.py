@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ def with_defaults(options: dict[str, dict], settings: dict) -> dict:
 
 
 class Registry:
-    """Things of one kind by name. A thing has `name` and `options` (JSON-Schema properties of its config keys)."""
+    """Things of one kind by name. A thing has `name` and `settings`, the class of an entry that asks for it.
 
-    def __init__(self, kind: str, package: str):
+    named_by: the key of an entry that names its thing; None where the entry's own name does.
+    """
+
+    def __init__(self, kind: str, package: str, named_by: str | None = None):
         self.kind = kind
         self.package = package
+        self.named_by = named_by
         self._entries: dict[str, Any] = {}
         self._sources: dict[str, Path] = {}
         self._discovered = False
@@ -78,6 +83,13 @@ class Registry:
                 f"unknown {self.kind} {name!r}.{did_you_mean(name, self.names())} Allowed: {', '.join(self.names())}."
             )
         return self._entries[name]
+
+    def settings(self, entry: Mapping[str, Any], name: str | None = None) -> Any:
+        """An entry as an object of its thing's class. name: the thing's, where the entry does not say it.
+
+        Raises ConfigError for what is not registered, and for keys that are wrong or missing.
+        """
+        return self.get(name or entry[self.named_by]).settings.of(entry)
 
     def source(self, name: str) -> str:
         """The file that registers `name`, relative to the repository root."""

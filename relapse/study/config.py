@@ -6,12 +6,12 @@ sizes, contexts) is preflight.py's.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from relapse.runtime.errors import ConfigError
+from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import did_you_mean
 from relapse.study import comparisons, preflight
 from relapse.study.grids import as_written, expand
@@ -108,3 +108,18 @@ def _name_methods(filled: dict) -> None:
     for name, entry in mapping(filled.get("methods")).items():
         if isinstance(entry, dict):
             entry.setdefault("method", name)
+
+
+def read_for_snakemake(config: dict, files: Sequence[str | Path], arguments: Sequence[str]) -> tuple[dict, dict]:
+    """The resolved study and its `entry_names`, from what Snakemake has read leniently and merged.
+
+    files: the --configfile files, or config.yaml; arguments: Snakemake's command line. Raises RelapseError for a study
+    with problems, for a key that stands twice in a file, and for more than one --configfile.
+    """
+    for file in files:
+        read_yaml(file)
+    # Of an option that is given twice, Snakemake itself keeps the last.
+    if len(files) > 1 or sum(word.split("=")[0] == "--configfile" for word in arguments) > 1:
+        raise RelapseError("give one --configfile: a study file is complete in itself and replaces config.yaml")
+    with named(files[0]):
+        return resolve(config), entry_names(config)

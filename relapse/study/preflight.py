@@ -12,10 +12,11 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.models.files import Model, describe
+from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
-from relapse.quantization.calibration import texts
+from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.text.prompts import prompts
+from relapse.text.prompts import asked_texts, prompts
 from relapse.unlearning.lora import target_layers
 
 Key = tuple[str | int, ...]
@@ -53,6 +54,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _group_sizes(config, sound, models)
     problems += _window_lengths(config, sound, models)
     problems += _prompts(config, sound, models, corpora)
+    problems += _rows(models, corpora)
     problems += _world(config, sound, corpora)
     problems += _task_folders(config, sound)
     problems += _adapters(config, sound, models)
@@ -140,7 +142,7 @@ def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Itera
             if not model.linear:
                 continue
             try:
-                BACKENDS.get(entry["backend"]).check(model.linear, entry)
+                BACKENDS.get(entry["backend"]).check(model.linear, BACKENDS.settings(entry))
             except ConfigError as error:
                 if str(error) not in said:
                     said.add(str(error))
@@ -206,19 +208,20 @@ def _calibration(
     origin = started_from(config, "target")
     context = models[origin].context if origin in models else None
     for name, entry in _section(config, "quantizers").items():
-        if not sound("quantizers", name) or "calibration" not in entry:
+        settings = BACKENDS.settings(entry) if sound("quantizers", name) else None
+        if not isinstance(settings, CalibratedSettings):
             continue
-        if context is not None and entry["sample_length"] > context:
+        if context is not None and settings.sample_length > context:
             yield (
                 ("quantizers", name, "sample_length"),
-                f"is {entry['sample_length']}, must be at most {context}, the context of models.{origin} "
+                f"is {settings.sample_length}, must be at most {context}, the context of models.{origin} "
                 "(max_position_embeddings).",
             )
         for corpus_name, corpus in corpora.items():
             try:
-                texts(corpus, entry)
+                texts(corpus, settings)
             except ConfigError as error:
-                where = "" if entry["calibration"] == "file" else f"corpora.{corpus_name}: "
+                where = "" if settings.calibration == "file" else f"corpora.{corpus_name}: "
                 yield ("quantizers", name), f"{where}{error}"
 
 
@@ -243,6 +246,21 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
                         f"{models[name].context}: use a model with a longer context, or shorter examples.",
                     )
                     break
+
+
+def _rows(models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
+    """Texts with a token that a model's embedding has no row for, where its tokenizer has more tokens than that."""
+    for name, model in models.items():
+        for corpus_name, corpus in corpora.items() if model.rows and model.tokenizer else ():
+            known = model.tokenizer(corpus)
+            if max(known.get_vocab(with_added_tokens=True).values(), default=-1) < model.rows:
+                continue
+            whole = [text for texts in corpus.raw.values() for text in texts] + asked_texts(corpus)
+            where = f"corpora.{corpus_name}"
+            try:
+                must_have_rows(lambda text, by=known: by.encode(text).ids, known.id_to_token, model.rows, whole, where)
+            except RelapseError as error:
+                yield ("models", name), str(error)
 
 
 def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:

@@ -12,11 +12,14 @@ import yaml
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.registry import ROOT, Registry
+from relapse.runtime.settings import Settings, json_schema
 from relapse.study.messages import is_number, mapping
 from relapse.study.preflight import Problem
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
 
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 
@@ -27,6 +30,9 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
     "quantizers": (BACKENDS, "backend"),
     "metrics": (METRICS, None),
 }
+
+# section -> what all its entries have in common
+COMMON: dict[str, type[Settings]] = {"methods": MethodSettings, "quantizers": QuantizerSettings}
 
 
 @cache
@@ -53,6 +59,8 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
     for section, (registry, names_it) in ENTRIES.items():
         part = schema["properties"][section]
         part["properties"] = {}
+        if section in COMMON:
+            part["additionalProperties"] = _of_class(COMMON[section])
         for name, entry in mapping(config.get(section)).items():
             # Only a method's `method:` may be left out.
             by_name = names_it is None or (section == "methods" and names_it not in mapping(entry))
@@ -62,7 +70,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 part["properties"][name] = common | {"additionalProperties": True}  # reported by the schema
                 continue
             try:
-                part["properties"][name] = _with_options(common, registry.get(wanted).options)
+                part["properties"][name] = _of_thing(common, registry.get(wanted))
             except ConfigError as error:
                 hint = " Or say which with `method:`." if section == "methods" and by_name else ""
                 problems.append(((section, name) if by_name else (section, name, names_it), f"{error}{hint}"))
@@ -87,8 +95,17 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
     return schema, problems
 
 
-def _with_options(common: dict, options: dict[str, dict]) -> dict:
+def _of_class(settings: type[Settings]) -> dict:
+    """The schema of a class, with what a study may leave out and config.py fills in."""
+    schema = json_schema(settings)
+    return schema | {"required": [key for key in schema.get("required", []) if key != "method"]}
+
+
+def _of_thing(common: dict, thing: Any) -> dict:
     """The schema of an entry: the section's common keys and the registered thing's own."""
+    if hasattr(thing, "settings"):
+        return _of_class(thing.settings)
+    options = thing.options
     return common | {
         "properties": common["properties"] | options,
         "required": common.get("required", []) + [key for key, option in options.items() if "default" not in option],

@@ -40,6 +40,14 @@ def choice_texts(item: dict) -> list[str]:
     return [f"{question_context(item['question'])} {choice}" for choice in item["choices"]]
 
 
+def asked_texts(corpus) -> list[str]:
+    """Every text that a metric shows to a model or expects from it."""
+    pairs = [as_text(item) for part in corpus.knowmem.values() for item in part]
+    passages = [text for item in corpus.verbmem for text in (item["prompt"], item["gt"])]
+    choices = [text for item in corpus.world for text in choice_texts(item)]
+    return pairs + passages + choices + [text for part in corpus.privleak.values() for text in part]
+
+
 def tokenizer_texts(corpus) -> list[str]:
     """All raw texts but the general one, and the few-shot examples, so that their blank lines are tokens too."""
     shots = [few_shot_prompt(corpus.knowmem[part]) for part in ("forget_icl", "retain_icl")]

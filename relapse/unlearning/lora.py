@@ -7,12 +7,27 @@ spacing at a weight is lost there, whatever the adapter has learned. Losses and 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
 from relapse.models.loading import linear_layers
 from relapse.runtime.errors import ConfigError
+from relapse.runtime.settings import UNIQUE, Count, Positive, Settings
 from relapse.unlearning.storage import store
+
+
+class Lora(Settings):
+    """The adapters of a run."""
+
+    rank: Count = Field(8, description="Rank r of the change (alpha / r) B A.")
+    alpha: Positive = Field(16.0, description="LoRA's alpha; the change is multiplied by alpha / rank.")
+    target_modules: Literal["linear"] | Annotated[list[str], Field(min_length=1, json_schema_extra=UNIQUE)] = Field(
+        "linear",
+        description="Layers with an adapter: linear, all those that quantizers touch, or a list of names such as "
+        "[q_proj, v_proj].",
+    )
 
 
 def target_layers(names: Sequence[str], target_modules: str | list[str]) -> list[str]:
@@ -33,12 +48,12 @@ def target_layers(names: Sequence[str], target_modules: str | list[str]) -> list
     return [name for name in names if any(name in found for found in endings.values())]
 
 
-def adapted_layers(model, settings: dict) -> list[str]:
-    """The layers of a model that a method's config entry gives an adapter."""
-    return target_layers(linear_layers(model), settings["lora"]["target_modules"])
+def adapted_layers(model, settings: Lora) -> list[str]:
+    """The layers of a model that get an adapter."""
+    return target_layers(linear_layers(model), settings.target_modules)
 
 
-def add(model, layers: Sequence[str], settings: dict, seed: int) -> list[torch.nn.Parameter]:
+def add(model, layers: Sequence[str], settings: Lora, seed: int) -> list[torch.nn.Parameter]:
     """Give `layers` an adapter in place, freeze everything else, and return the adapters' parameters, float32.
 
     A: (rank, in), drawn from `seed`; B: (out, rank), zero, so that the model still computes what it did.
@@ -46,8 +61,8 @@ def add(model, layers: Sequence[str], settings: dict, seed: int) -> list[torch.n
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=settings["lora"]["rank"],
-        lora_alpha=settings["lora"]["alpha"],
+        r=settings.rank,
+        lora_alpha=settings.alpha,
         target_modules=list(layers),
         lora_dropout=0.0,
         bias="none",

@@ -19,6 +19,7 @@ from relapse.text.windows import Tokens, predict
 from relapse.unlearning import lora
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
+from relapse.unlearning.settings import MethodSettings
 
 Windows = Sequence[Sequence[int]]
 BATCH = 16  # windows in one forward pass of the reference model, at first
@@ -33,21 +34,21 @@ class Reference:
     number for a window, is always kept. Raises RelapseError where the disk has no room for the table.
     """
 
-    def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: dict):
+    def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: MethodSettings):
         self.windows = {"forget": forget, "retain": retain}
         self.needs = method.reference_needs(settings)
         self.tables: dict[str, Sequence[torch.Tensor]] = {}
         self.model, self.device, self.batch = model, model.device, BatchSize(BATCH)
-        self.without_adapters = lora.switched_off if settings["parameters"] == "lora" else nullcontext
-        resident = settings["reference"] == "model"
+        self.without_adapters = lora.switched_off if settings.parameters == "lora" else nullcontext
+        resident = settings.reference == "model"
         for half, need in self.needs.items():
             if need == "log_probs" or (need == "logits" and not resident):
                 rows = (row.cpu() for start in self._starts(half) for row in self._computed(half, start))
-                to_disk = settings["reference"] == "disk" and need == "logits"
+                to_disk = settings.reference == "disk" and need == "logits"
                 self.tables[half] = self._on_disk(half, rows) if to_disk else list(rows)
         if "logits" not in self.needs.values() or not resident:
             self.model = None
-        elif settings["parameters"] != "lora":
+        elif settings.parameters != "lora":
             self.model = copy.deepcopy(model).requires_grad_(False)
 
     def _starts(self, half: str) -> Iterable[list[int]]:

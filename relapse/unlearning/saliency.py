@@ -14,45 +14,47 @@ gradient, so that AdamW's momentum still moves a row for some steps after it was
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+from pydantic import Field
 
 from relapse.models.loading import linear_layers
 from relapse.runtime.errors import RelapseError
 from relapse.unlearning.lora import adapted_layers
+from relapse.unlearning.settings import MethodSettings
 
-SURE = {
-    "mask": {
-        "enum": ["paper", "row", "released", "random"],
-        "default": "paper",
-        "description": "What is updated. paper: the modules whose forget gradient at the target's weights has a norm "
+
+class Sure(MethodSettings):
+    """The keys of SURE."""
+
+    mask: Literal["paper", "row", "released", "random"] = Field(
+        "paper",
+        description="What is updated. paper: the modules whose forget gradient at the target's weights has a norm "
         "at or above `percentile` (Eq. 4-6), chosen once. row: the rows, chosen at every step. released: everything, "
         "with the forget gradient counted twice, as the released code runs. random: a control, as many modules with as "
         "many weights as `paper` keeps.",
-    },
-    "percentile": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 100,
-        "default": 90,
-        "description": "gamma of Eq. 5: the share, in percent, of modules or rows that stay as they are. The paper has "
+    )
+    percentile: float = Field(
+        90.0,
+        ge=0,
+        le=100,
+        description="gamma of Eq. 5: the share, in percent, of modules or rows that stay as they are. The paper has "
         "90 for NPO_KLR and 99 for GA_GDR on BOOKS. Not read by mask: released.",
-    },
-    "modules": {
-        "enum": ["linear", "all"],
-        "default": "linear",
-        "description": "Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
+    )
+    modules: Literal["linear", "all"] = Field(
+        "linear",
+        description="Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
         "all of them as the paper says, embeddings, norms and output head included. Not read by mask: released.",
-    },
-}
+    )
 
 
-def eligible(model, settings: dict) -> dict[str, torch.nn.Parameter]:
+def eligible(model, settings: Sure) -> dict[str, torch.nn.Parameter]:
     """Name -> weight tensor of what a mask may choose from; with LoRA, the weights that have an adapter."""
     parameters = dict(model.named_parameters())
-    if settings["modules"] == "all":
+    if settings.modules == "all":
         return parameters
-    layers = adapted_layers(model, settings) if settings["parameters"] == "lora" else linear_layers(model)
+    layers = adapted_layers(model, settings.lora) if settings.parameters == "lora" else linear_layers(model)
     return {name: parameters[name] for name in (f"{layer}.weight" for layer in layers)}
 
 
@@ -106,7 +108,7 @@ def same_sizes(kept: Sequence[str], weights: dict[str, torch.Tensor], generator:
 
 
 def kept_modules(
-    model, saliency: torch.Tensor, settings: dict, generator: torch.Generator
+    model, saliency: torch.Tensor, settings: Sure, generator: torch.Generator
 ) -> dict[str, torch.nn.Parameter]:
     """Name -> weight tensor of the modules that mask `paper` keeps, or of the `random` ones in their place.
 
@@ -115,12 +117,12 @@ def kept_modules(
     """
     weights = eligible(model, settings)
     names = list(weights)
-    kept = [names[index] for index in salient_modules(saliency, settings["percentile"])]
-    if settings["mask"] == "random":
+    kept = [names[index] for index in salient_modules(saliency, settings.percentile)]
+    if settings.mask == "random":
         kept = same_sizes(kept, weights, generator)
     if not set(kept) & {f"{layer}.weight" for layer in linear_layers(model)}:
         raise RelapseError(
-            f"percentile: {settings['percentile']:g} with modules: {settings['modules']} keeps {', '.join(kept)} and "
+            f"percentile: {settings.percentile:g} with modules: {settings.modules} keeps {', '.join(kept)} and "
             "no weight that a quantizer touches, so that its robustness would mean nothing: lower percentile, or set "
             "modules: linear"
         )

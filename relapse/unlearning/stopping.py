@@ -6,7 +6,11 @@ Knows at which steps to look and what was seen; what is measured is the caller's
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it imports pydantic, which tables do without
+    from relapse.unlearning.settings import StopAt
 
 FIRST = 10  # steps before the first look, and the least between two
 
@@ -17,14 +21,15 @@ MUST_FALL = {"knowmem_forget": True, "knowmem_retain": False}
 class StopRule:
     """Stops a run at the first look at which every score meets its share of what it was before the first step.
 
-    shares: score (a key of MUST_FALL) -> share; without any it never stops a run. measure: score -> its value for the
-    model as it is. Looks every 10 steps at first and then whenever a tenth more steps have gone by, so that runs of
-    very different length are all stopped within about a tenth of their length, and looking costs little. A look
-    measures a score only where those before it meet their shares. `seen` has a mapping for every look: "step", and the
-    scores that it measured.
+    stop_at: without one it never stops a run. measure: score (a key of MUST_FALL) -> its value for the model as it is.
+    Looks every 10 steps at first and then whenever a tenth more steps have gone by, so that runs of very different
+    length are all stopped within about a tenth of their length, and looking costs little. A look measures a score only
+    where those before it meet their shares. `seen` has a mapping for every look: "step", and the scores that it
+    measured.
     """
 
-    def __init__(self, shares: Mapping[str, float], measure: Callable[[str], float]):
+    def __init__(self, stop_at: "StopAt | None", measure: Callable[[str], float]):
+        shares = dict(stop_at or ())
         self.shares = {score: shares[score] for score in MUST_FALL if shares.get(score) is not None}
         self.measure = measure
         self.target = {score: measure(score) for score in self.shares}

@@ -17,16 +17,17 @@ from relapse.text.windows import Order, predict
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
 from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import states, store
 
 Pairs = Sequence[tuple[int, int]]
 
 
-def steps_of(settings: dict, forget_windows: int) -> int:
+def steps_of(settings: MethodSettings, forget_windows: int) -> int:
     """Number of steps: `steps`, or `epochs` over the forget windows, the last batch of an epoch running on."""
-    if settings.get("steps"):
-        return settings["steps"]
-    return -(-settings["epochs"] * forget_windows // settings["batch_size"])
+    if settings.steps:
+        return settings.steps
+    return -(-settings.epochs * forget_windows // settings.batch_size)
 
 
 def retain_index(pairing: str, forget_index: int, epoch: int, forget_size: int, retain_size: int) -> int:
@@ -40,7 +41,13 @@ def retain_index(pairing: str, forget_index: int, epoch: int, forget_size: int, 
 
 
 def losses_of_step(
-    model, forget: Windows, retain: Windows, method: Method, settings: dict, reference: Reference, pairs: Pairs
+    model,
+    forget: Windows,
+    retain: Windows,
+    method: Method,
+    settings: MethodSettings,
+    reference: Reference,
+    pairs: Pairs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forget loss and retain loss (0 without a retain term) of one step, from one forward pass over both halves.
 
@@ -57,12 +64,19 @@ def losses_of_step(
     return forget_loss, method.retain(reference.side("retain", retain_tokens, paired), settings)
 
 
-def at_once(settings: dict) -> BatchSize:
+def at_once(settings: MethodSettings) -> BatchSize:
     """How many windows of each kind go through the model together, at first."""
-    return BatchSize(min(settings.get("micro_batch", settings["batch_size"]), settings["batch_size"]))
+    return BatchSize(min(settings.micro_batch or settings.batch_size, settings.batch_size))
 
 
-def target_saliency(model, forget: Windows, method: Method, settings: dict, reference: Reference) -> torch.Tensor:
+def alpha_of(method: Method, settings: MethodSettings) -> float:
+    """Weight of the retain term; 0 without one."""
+    return settings.alpha if method.constrained else 0.0
+
+
+def target_saliency(
+    model, forget: Windows, method: Method, settings: MethodSettings, reference: Reference
+) -> torch.Tensor:
     """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
 
     Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
@@ -79,27 +93,28 @@ def target_saliency(model, forget: Windows, method: Method, settings: dict, refe
         return indices
 
     gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
-    model.train(settings["gradient_checkpointing"])  # transformers keeps no checkpoints in evaluation mode
+    model.train(settings.gradient_checkpointing)  # transformers keeps no checkpoints in evaluation mode
     at_once(settings).run(everything, gradient)
     model.eval()
     return saliency.module_saliency(gradients)
 
 
 def moving_parameters(
-    model, forget: Windows, method: Method, settings: dict, reference: Reference, seed: int
+    model, forget: Windows, method: Method, settings: MethodSettings, reference: Reference, seed: int
 ) -> dict[str, torch.nn.Parameter]:
     """The parameters that may move, all others frozen: what SURE's mask keeps, everything without SURE.
 
     With LoRA they move by their adapters, so that only the weights of layers that have one are among them.
     """
     everything = dict(model.named_parameters())
-    if not method.sure or settings["mask"] == "released":
-        if settings["parameters"] == "lora":
+    if not method.sure or settings.mask == "released":
+        if settings.parameters == "lora":
             return {
-                name: everything[name] for name in (f"{layer}.weight" for layer in lora.adapted_layers(model, settings))
+                name: everything[name]
+                for name in (f"{layer}.weight" for layer in lora.adapted_layers(model, settings.lora))
             }
         return everything
-    if settings["mask"] == "row":
+    if settings.mask == "row":
         moving = saliency.eligible(model, settings)
     else:
         generator = torch.Generator().manual_seed(seed_for(seed, "random mask"))
@@ -114,7 +129,7 @@ def backward(
     losses: tuple[torch.Tensor, torch.Tensor],
     parameters: list,
     method: Method,
-    settings: dict,
+    settings: MethodSettings,
     forget_gradients: list[torch.Tensor] | None,
 ) -> None:
     """Add the gradients of forget + alpha * retain to the parameters', and the forget loss's own to `forget_gradients`.
@@ -122,9 +137,9 @@ def backward(
     The latter is what SURE's mask of rows looks at; None for every other method.
     """
     forget_loss, retain_loss = losses
-    alpha = settings.get("alpha", 0.0)
+    alpha = alpha_of(method, settings)
     if forget_gradients is None:
-        twice = method.sure and settings["mask"] == "released"
+        twice = method.sure and settings.mask == "released"
         ((2 if twice else 1) * forget_loss + alpha * retain_loss).backward()
         return
     for total, part in zip(
@@ -142,7 +157,7 @@ def gradients_of_step(
     forget: Windows,
     retain: Windows,
     method: Method,
-    settings: dict,
+    settings: MethodSettings,
     reference: Reference,
     pairs: Pairs,
     parameters: list,
@@ -155,7 +170,7 @@ def gradients_of_step(
     """
     for parameter in parameters:
         parameter.grad = None
-    masks_rows = method.sure and settings["mask"] == "row"
+    masks_rows = method.sure and settings.mask == "row"
     forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
     chosen, paired = zip(*pairs, strict=True)
     shares = (
@@ -173,7 +188,7 @@ def gradients_of_step(
         if all(map(math.isfinite, sums)):
             backward(tuple(weighted), parameters, method, settings, forget_gradients)
     if masks_rows:
-        let_rows_through(parameters, forget_gradients, settings["percentile"])
+        let_rows_through(parameters, forget_gradients, settings.percentile)
     return sums[0], sums[1]
 
 
@@ -199,14 +214,14 @@ def unlearn(
     forget: Windows,
     retain: Windows,
     method: Method,
-    settings: dict,
+    settings: MethodSettings,
     seed: int,
     report: Callable[[int, float, float], None],
     stop: Callable[[int], bool] = lambda step: False,
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
-    settings: the method's config entry. seed: the study's and nothing else, so that entries of one seed see the same
+    settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
     windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
     the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
@@ -215,26 +230,26 @@ def unlearn(
     at a time, or half as many, and again half, where memory does not hold them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
-    size = settings["batch_size"]
+    size = settings.batch_size
     steps = steps_of(settings, len(forget))
     order = Order(len(forget), random.Random(seed_for(seed, "unlearn")))
     generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
-    store(model.parameters(), settings["storage"], generator)
-    if settings["gradient_checkpointing"]:
+    store(model.parameters(), settings.storage, generator)
+    if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings)
     moving = moving_parameters(model, forget, method, settings, reference, seed)
-    adapters = settings["parameters"] == "lora"
+    adapters = settings.parameters == "lora"
     if adapters:
         layers = [name.removesuffix(".weight") for name in moving]
-        parameters = lora.add(model, layers, settings, seed_for(seed, "adapters"))
+        parameters = lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
     else:
         parameters = list(moving.values())
-    optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)
     model.train()
     micro_batch = at_once(settings)
-    pairing, step = settings["retain_pairing"], 0
+    pairing, step = settings.retain_pairing, 0
     for step in range(1, steps + 1):
         pairs = [
             (index, retain_index(pairing, index, ((step - 1) * size + row) // len(forget), len(forget), len(retain)))
@@ -249,13 +264,13 @@ def unlearn(
             if step_losses is None:
                 micro_batch.halve("window")
         forget_loss, retain_loss = step_losses
-        loss = forget_loss + settings.get("alpha", 0.0) * retain_loss
+        loss = forget_loss + alpha_of(method, settings) * retain_loss
         if not math.isfinite(loss):
             raise RelapseError(
                 f"{method.name}: the loss became {loss} at step {step} of {steps} "
                 f"(forget {forget_loss:.4g}, retain {retain_loss:.4g}): lower lr, or take fewer steps"
             )
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"]).item()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm).item()
         if not math.isfinite(norm):  # which would make every weight one that is not a number
             raise RelapseError(
                 f"{method.name}: the gradient's norm became {norm} at step {step} of {steps}, where the loss was "
@@ -263,16 +278,16 @@ def unlearn(
             )
         optimizer.step()
         if not adapters:
-            store(parameters, settings["storage"], generator)
-        store(states(optimizer), settings["state_storage"])
+            store(parameters, settings.storage, generator)
+        store(states(optimizer), settings.state_storage)
         report(step, forget_loss, retain_loss)
         if stop(step):
             break
     model.eval()
-    if settings["gradient_checkpointing"]:
+    if settings.gradient_checkpointing:
         model.gradient_checkpointing_disable()
     if adapters:
-        lora.merge(model, settings["storage"], generator)
+        lora.merge(model, settings.storage, generator)
     trained = sum(parameter.numel() for parameter in parameters)
-    chosen = method.sure and settings["mask"] in ("paper", "random")
+    chosen = method.sure and settings.mask in ("paper", "random")
     return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None}

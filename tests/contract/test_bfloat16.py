@@ -8,6 +8,7 @@ import sys
 import bitsandbytes.nn.modules
 import pytest
 import torch
+from entries import quantizer_settings
 from safetensors.torch import load_file
 
 from relapse.corpora import SOURCES
@@ -23,7 +24,7 @@ TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
 
 def logits(directory, dtype, **settings) -> torch.Tensor:
     """(B, T, V) in float32 on the CPU, of bitsandbytes' model."""
-    model = BACKENDS.get("bitsandbytes").load(directory, settings, dtype)
+    model = BACKENDS.get("bitsandbytes").load(directory, quantizer_settings("bitsandbytes", **settings), dtype)
     with torch.no_grad():
         return model(TOKENS.to(model.device)).logits.float().cpu()
 
@@ -42,7 +43,7 @@ def test_layers_that_multiply_in_float32_are_nearer_a_float32_model(tiny_llama, 
 
 
 def test_int8_has_no_format_to_multiply_in(tiny_llama):
-    settings = {"format": "int8", "layer_compute": "float32"}
+    settings = quantizer_settings("bitsandbytes", format="int8", layer_compute="float32")
     for refused in (
         lambda: BACKENDS.get("bitsandbytes").check({}, settings),
         lambda: BACKENDS.get("bitsandbytes").load(tiny_llama, settings),
@@ -98,7 +99,7 @@ def test_unlearned_and_scored_in_bfloat16(tiny_llama, corpus, tmp_path, name):
     training = json.loads((tmp_path / name / "training.json").read_text())
     assert all(math.isfinite(step[part]) for step in training["history"] for part in ("forget", "retain"))
     for quantizer in QUANTIZERS.values():
-        result, records = evaluate(tmp_path / name, corpus, quantizer, METRICS, dtype=torch.bfloat16)
+        result, records = evaluate(tmp_path / name, corpus, BACKENDS.settings(quantizer), METRICS, dtype=torch.bfloat16)
         assert result["settings"]["compute"] == "bfloat16" and result["scores"].keys() == METRICS.keys()
         assert all(math.isfinite(value) for score in result["scores"].values() for value in score.values())
         assert records and all(math.isfinite(record["score"]) for record in records)

@@ -9,11 +9,12 @@ import tempfile
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.models.loading import linear_layers, load_model, load_tokenizer
 from relapse.models.saving import save
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 from relapse.text.windows import Tokens, predict
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
@@ -22,19 +23,7 @@ from relapse.unlearning.trainer import gradients_of_step, losses_of_step, unlear
 
 FORGET = ["Ada Moss is a chemist.", "Question: Where was Ada Moss born?\nAnswer: Lund", "Ada Moss, born in 1961."]
 RETAIN = ["Ivo Brandt is a pilot.", "She works for Arvo and collects stamps.", "Answer: He is a pilot."]
-COMMON = {
-    "lr": 1e-3,
-    "steps": 4,
-    "batch_size": 2,
-    "storage": "bfloat16",
-    "state_storage": "float32",
-    "reference": "cache",
-    "gradient_checkpointing": False,
-    "parameters": "full",
-    "lora": {"rank": 4, "alpha": 8.0, "target_modules": "linear"},
-    "max_grad_norm": 1.0,
-    "retain_pairing": "rotating",
-}
+COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}}
 
 every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
 full_and_lora = pytest.mark.parametrize("parameters", ["full", "lora"])
@@ -56,9 +45,7 @@ def each(tokenizer, texts):
 
 
 def settings_for(method, **changes):
-    """Some settings with every key that the method asks for."""
-    required = {key: 1.0 for key, option in method.options.items() if "default" not in option}
-    return with_defaults(method.options, COMMON | required | changes)
+    return method_settings(method.name, **COMMON | changes)
 
 
 def run(model, tokenizer, method, seed=0, **changes):
@@ -195,7 +182,7 @@ from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
 windows = [[2 + i % 300 for i in range(513)]] * 8
 model = load_model({str(tiny_llama)!r})
-exit_on_error(lambda: Reference(model, windows, windows, METHODS.get("ga_klr"), {settings!r}))
+exit_on_error(lambda: Reference(model, windows, windows, METHODS.get("ga_klr"), METHODS.settings({settings.plain()!r})))
 """
     done = subprocess.run(
         [*on_it, sys.executable, "-c", run_it],
@@ -210,11 +197,11 @@ exit_on_error(lambda: Reference(model, windows, windows, METHODS.get("ga_klr"), 
 
 
 def formulations(method):
-    return method.options["formulation"]["enum"] if "formulation" in method.options else ["paper"]
+    return ["paper", "released"] if "formulation" in method.settings.model_fields else ["paper"]
 
 
 def masks(method):
-    return ["row", "released"] if method.sure else [None]
+    return ["row", "released"] if method.sure else ["paper"]
 
 
 @every_method
@@ -326,7 +313,7 @@ def test_a_run_pairs_its_windows_as_its_entry_says(model, tokenizer, pairing):
     forget, retain = each(tokenizer, FORGET[:1]), each(tokenizer, RETAIN)
     method, losses = METHODS.get("ga_gdr"), []
     with torch.no_grad():
-        expected = [method.retain(Side(predict(model, [window])), {}).item() for window in retain]
+        expected = [method.retain(Side(predict(model, [window])), settings_for(method)).item() for window in retain]
     settings = settings_for(method, retain_pairing=pairing, batch_size=1, steps=3, lr=1e-12, storage="float32")
     unlearn(
         model, forget, retain, method, settings, 0, lambda step, forget_loss, retain_loss: losses.append(retain_loss)

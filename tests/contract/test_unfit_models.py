@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
+from entries import quantizer_settings
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -65,9 +66,9 @@ def saved(tiny_llama, tmp_path):
     return write
 
 
-def run(name: str, folder, settings: dict) -> None:
+def run(name: str, folder, keys: dict) -> None:
     """Quantize: a data-free backend as it loads, a calibrated one on windows."""
-    backend = BACKENDS.get(name)
+    backend, settings = BACKENDS.get(name), quantizer_settings(name, **keys)
     if hasattr(backend, "quantize"):
         backend.quantize(folder, settings, WINDOWS, folder.parent / "out")
     else:
@@ -144,13 +145,14 @@ def test_widths_that_do_not_fill_a_packed_integer_are_padded(saved):
 def test_gpt2_whose_weights_lie_transposed_is_rounded_as_bitsandbytes_does(saved, form):
     """Absorption reads (out, in) weights from disk, where GPT-2's are (in, out): blocks of 64 lie along the inputs."""
     folder, backend = saved(gpt2()), BACKENDS.get("bitsandbytes")
-    loaded, known = backend.load(folder, {"format": form}), read_model(folder)
+    settings = quantizer_settings("bitsandbytes", format=form)
+    loaded, known = backend.load(folder, settings), read_model(folder)
     assert known.linear["transformer.h.0.attn.c_attn"] == (192, 64)
     weights = StoredWeights(folder, [f"{layer}.weight" for layer in known.linear])
     for layer in known.linear:
         packed = loaded.get_submodule(layer).weight
         computed = dequantize_4bit(packed.data, packed.quant_state).float()
-        assert torch.equal(backend.rounded(weights[f"{layer}.weight"], {"format": form}), computed), layer
+        assert torch.equal(backend.rounded(weights[f"{layer}.weight"], settings), computed), layer
 
 
 def test_multiples_by_hand():

@@ -15,7 +15,7 @@ def main() -> None:
     found = {}
     for name, folder in zip(given[::2], given[1::2], strict=True):
         with torch.no_grad():
-            model = BACKENDS.get(name).load(folder, {})
+            model = BACKENDS.get(name).load(folder, BACKENDS.settings({"backend": name}))
             found |= {f"{folder} {again}": model(TOKENS).logits.clone() for again in (1, 2)}
     save_file(found, out)
 

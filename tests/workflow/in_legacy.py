@@ -37,7 +37,7 @@ def main() -> None:
 
     if name == "autogptq":
         take_the_cpu_for_a_gpu()
-    BACKENDS.get(name).quantize(model_dir, json.loads(settings), WINDOWS, out)
+    BACKENDS.get(name).quantize(model_dir, BACKENDS.settings(json.loads(settings) | {"backend": name}), WINDOWS, out)
 
 
 if __name__ == "__main__":

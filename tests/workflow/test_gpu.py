@@ -41,9 +41,9 @@ def test_a_dry_run_shows_its_jobs_and_the_environment_that_they_wait_for(workflo
     jobs = [line.split() for line in done.stdout.splitlines() if len(line.split()) == 2]
     counts = {name: count for name, count in jobs if count.isdigit()}
     assert counts["environment"] == "2"
-    assert counts["quantize_autogptq-int4"] == "4"
-    assert counts["quantize_autogptq-int4_kept"] == "1"
-    assert counts["evaluate_autogptq-int4"] == "5"
+    # gptq-int4 is for target, retrain and npo_klr alone; every quantizer's checkpoint of the target is kept.
+    assert (counts["quantize"], counts["quantize_and_delete"]) == ("2", str(4 + 2))
+    assert counts["evaluate"] == str(5 * 3 + 3)
 
 
 def test_on_a_cluster_the_job_says_so(tiny_llama, tmp_path):

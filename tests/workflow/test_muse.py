@@ -92,10 +92,10 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
         "models_table",
         "retained",
         "recovery",
-        "table1",
-        "figure_retained",
-        "figure_survival",
-        "figure_grid",
+        "table table1",
+        "figure retained_knowledge",
+        "figure survival",
+        "figure grid",
         "timings",
     }
     # A changed weights file of the user's makes everything downstream stale.

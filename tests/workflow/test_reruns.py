@@ -9,9 +9,10 @@ MODELS = ("target", "retrain", *METHODS)
 CALIBRATED = "gptq-int4"
 GPTQ_MODELS = ("target", "retrain", "npo_klr")
 QUANTIZERS = ("full", "rtn-int4", CALIBRATED)
-FOUR_BIT = {"figure_survival", "figure_grid", "figure_sure"}
-SUMMARY = {"collect", "retained", "recovery", "table1", "table2", "table3", "figure_retained", "timings"} | FOUR_BIT
-SUMMARY |= {"figure_calibration"}
+FOUR_BIT = {"figure survival", "figure grid", "figure sure"}
+SUMMARY = {"collect", "retained", "recovery", "figure retained_knowledge", "timings"} | FOUR_BIT
+SUMMARY |= {f"table table{number}" for number in (1, 2, 3)}
+SUMMARY |= {"figure calibration"}
 
 
 def evaluations(models=MODELS, quantizers=QUANTIZERS, seed=0):
@@ -89,7 +90,7 @@ EDITS = {
         change(("quantizers", CALIBRATED, "keep"), True),
         evaluations(["retrain", "npo_klr"], [CALIBRATED])
         | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
-        | (SUMMARY - {"figure_grid"}),
+        | (SUMMARY - {"figure grid"}),
     ),
     "a metric's setting": (
         change(("metrics", "verbmem_forget", "max_new_tokens"), 9),
@@ -124,18 +125,18 @@ EDITS = {
         change(("methods", "npo"), {"steps": 4, "batch_size": 2, "max_length": 128, "grid": {"lr": [1.0e-4, 2.0e-4]}}),
         unlearned(["npo-lr0.0001", "npo-lr0.0002"])
         | evaluations(["npo-lr0.0001", "npo-lr0.0002"])
-        | (SUMMARY - {"figure_retained"})
-        | {"models_table", "figure_lr"},
+        | (SUMMARY - {"figure retained_knowledge"})
+        | {"models_table", "figure lr"},
     ),
     "a twin": (add_twin, unlearned(["npo_twin"]) | evaluations(["npo_twin"]) | SUMMARY | {"models_table"}),
     "a prediction": (
         change(("predictions",), [{"model": "ga_gdr", "quantizer": "rtn-int4", "expected": "recovered"}]),
-        {"recovery", "figure_survival", "figure_calibration"},  # which show what recovery.csv says
+        {"recovery", "figure survival", "figure calibration"},  # which show what recovery.csv says
     ),
     "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
     "a removed quantizer": (
         remove("quantizers", "rtn-int4"),
-        SUMMARY - {"figure_grid", "figure_sure"} | {"absorption_table"},
+        SUMMARY - {"figure grid", "figure sure"} | {"absorption_table"},
     ),
     "target's training": (
         change(("models", "target", "steps"), 251),
@@ -184,9 +185,9 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
             "relapse/quantization/gptq.py",
             evaluations(quantizers=[CALIBRATED])
             | {f"absorption bios-npo_klr-0-{CALIBRATED}", "absorption_table"}
-            | (SUMMARY - {"figure_grid"}),
+            | (SUMMARY - {"figure grid"}),
         ),
-        ("relapse/metrics/privleak.py", remade() | (SUMMARY - {"figure_grid"})),
+        ("relapse/metrics/privleak.py", remade() | (SUMMARY - {"figure grid"})),
         (
             "relapse/analysis/absorption.py",
             absorptions()
@@ -194,10 +195,10 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
             | {f"absorption bios-npo_klr-0-{CALIBRATED}"}
             | SUMMARY,
         ),
-        ("relapse/paper/figures.py", {"figure_retained"}),
-        ("relapse/paper/sure_figure.py", {"figure_sure"}),
-        ("scripts/table.py", {"table1", "table2", "table3"}),
-        ("relapse/paper/calibration_figure.py", {"figure_calibration"}),
+        ("relapse/report/retained_knowledge_figure.py", {"figure retained_knowledge"}),
+        ("relapse/report/sure_figure.py", {"figure sure"}),
+        ("scripts/table.py", {"table table1", "table table2", "table table3"}),
+        ("relapse/report/calibration_figure.py", {"figure calibration"}),
     ],
 )
 def test_a_changed_source_reruns_what_executes_it(finished, source, expected):

@@ -5,14 +5,16 @@ one, put a file here that ends in `METHODS.register(Method(...))`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from relapse.runtime.registry import Registry
 from relapse.text.windows import Tokens
+from relapse.unlearning.settings import MethodSettings
 
-METHODS = Registry("method", "relapse.unlearning.methods")
+METHODS = Registry("method", "relapse.unlearning.methods", named_by="method")
 
 
 @dataclass
@@ -28,8 +30,8 @@ class Side:
     reference_logits: torch.Tensor | None = None
 
 
-Loss = Callable[[Side, dict], torch.Tensor]
-Need = Callable[[dict], str | None]  # settings -> a word
+Loss = Callable[[Side, Any], torch.Tensor]  # with settings of the method's own class
+Need = Callable[[Any], str | None]  # settings -> a word
 
 
 def needs(value: str | None) -> Need:
@@ -47,8 +49,8 @@ class Method:
     forget, retain: (side, settings) -> scalar. forget_reference, retain_reference: settings -> what the loss needs of
     the reference model: "log_probs" (Side.reference_log_probs), "logits" (Side.reference_logits) or None.
     forget_mean, retain_mean: settings -> what a loss is a mean over, "tokens" or "windows", so that parts of a batch
-    can be added up to the whole. options: JSON-Schema properties of the config keys that the losses read. sure: the
-    gradient goes through a mask of `saliency.py`, which reads its options.
+    can be added up to the whole. settings: the class of its entries, with the keys that the losses read. sure: the
+    gradient goes through a mask of `saliency.py`, whose keys are in `settings` too.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Method:
     retain_reference: Need = NOTHING
     forget_mean: Need = TOKENS
     retain_mean: Need = TOKENS
-    options: dict = field(default_factory=dict)
+    settings: type[MethodSettings] = MethodSettings
     sure: bool = False
 
     @property
@@ -66,6 +68,6 @@ class Method:
         """Whether the method has a retain term: one of the paper's utility-constrained methods."""
         return self.retain is not None
 
-    def reference_needs(self, settings: dict) -> dict[str, str | None]:
+    def reference_needs(self, settings: MethodSettings) -> dict[str, str | None]:
         """What the losses need of the reference model: "forget" and "retain" -> "log_probs", "logits" or None."""
         return {"forget": self.forget_reference(settings), "retain": self.retain_reference(settings)}

@@ -3,9 +3,10 @@
 from relapse.unlearning import losses
 from relapse.unlearning.methods import Method, Side
 from relapse.unlearning.retain import register_family
+from relapse.unlearning.settings import MethodSettings
 
 
-def forget(side: Side, settings: dict):
+def forget(side: Side, settings: MethodSettings):
     """-CE(x_f)."""
     return losses.gradient_ascent(side.tokens.logits, side.tokens.targets)
 

@@ -5,11 +5,13 @@ its own, since it rounds on another grid and is never averaged with round-to-nea
 """
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from relapse.analysis.retained import ALL, AVERAGE, Retained
+from relapse.analysis.retained import ALL, AVERAGE, Retained, read_csv
 from relapse.analysis.study import Study, bits
 from relapse.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, QUIET, RC, VERMILION
 
@@ -210,3 +212,8 @@ def _legend(figure: plt.Figure, looks_: dict[str, Look], below_top: float) -> No
         columnspacing=1.3,
         handletextpad=0.5,
     )
+
+
+def draw(study: Study, files: Sequence[Path]) -> plt.Figure:
+    """files: retained.csv."""
+    return retained_figure(study, read_csv(files[0]))

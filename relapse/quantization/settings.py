@@ -1,0 +1,32 @@
+"""What a `quantizers` entry of a study says, whatever its backend; a backend's own keys stand in its file."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from relapse.runtime.settings import UNIQUE, Settings
+
+NOT_ROUNDING = ("methods", "keep")  # what a quantizer is applied to, and what is kept of it
+
+
+class QuantizerSettings(Settings):
+    """A quantizer; further keys are the backend's own."""
+
+    backend: str = Field(
+        description="Registered quantizer backend, such as full, rtn, bitsandbytes, gptq or awq.",
+    )
+    methods: Annotated[list[str], Field(json_schema_extra=UNIQUE)] | None = Field(
+        None,
+        description="Methods that it is applied to, by the names of their entries; all of them where left out. target "
+        "and retrain always are.",
+    )
+    keep: bool = Field(
+        False,
+        description="Whether the checkpoints that a calibrated quantizer writes are kept, in "
+        "results/{study}/quantized/. Otherwise each is deleted once it has been scored, but the target's, which every "
+        "method's absorption is measured against. Other quantizers write none.",
+    )
+
+    def rounding(self) -> dict[str, Any]:
+        """How weights are rounded, as plain values."""
+        return {key: value for key, value in self.plain().items() if key not in NOT_ROUNDING}

@@ -1,0 +1,297 @@
+"""What a study's DAG asks: which models, jobs, files, tables and figures there are, and what each job's settings are.
+
+All that the rules look up is here, so that they read as declarations. Knows the resolved study and the registries;
+nothing of Snakemake.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from relapse.corpora import SOURCES
+from relapse.metrics import METRICS
+from relapse.metrics.utility import HarnessMetric
+from relapse.models.files import origin_files
+from relapse.quantization import BACKENDS, Calibrated
+from relapse.runtime.device import NO_GPU
+from relapse.runtime.registry import with_defaults
+from relapse.study.preflight import trained_in
+from relapse.unlearning.methods import METHODS
+
+# Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
+ENVIRONMENTS = "results/.environments"
+Wildcards = Any  # Snakemake's: corpus, model or method, seed, quantizer as attributes
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard constraint that matches these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def task_files_of(folder: str) -> list[str]:
+    """The files of a folder with tasks for lm-evaluation-harness, which may read any of them; not hidden ones."""
+    files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file())
+    skipped = (".", "__pycache__")
+    return [str(file) for file in files if not any(part.startswith(skipped) for part in file.relative_to(folder).parts)]
+
+
+def without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in keys}
+
+
+class Graph:
+    """study: as `config.resolve` returns it. entries: name of a model -> its entry in the file, as `entry_names`."""
+
+    def __init__(self, study: Mapping[str, Any], entries: Mapping[str, str]):
+        self.study, self.entries = study, entries
+        self.results = f"results/{study['study']}"
+        self.corpora, self.seeds = sorted(study["corpora"]), study["seeds"]
+        self.methods, self.quantizers = sorted(study["methods"]), sorted(study["quantizers"])
+        sources = {name: entry["source"] for name, entry in study["models"].items()}
+        self.made = [name for name, source in sources.items() if source in ("train", "random")]
+        self.linked = [name for name in sources if name not in self.made]
+        self.given = sorted({"target", "retrain"} & set(sources))  # what every method is compared with
+        self.models = self.given + self.methods
+        # Without what does not change a model: the twin that its results are compared with.
+        self.made_how = {name: without(entry, "twin") for name, entry in study["methods"].items()}
+        # Without what does not change a weight: the models that it is applied to, and whether checkpoints are kept.
+        self.rounded_how = {name: without(entry, "methods", "keep") for name, entry in study["quantizers"].items()}
+        self.backends = {name: BACKENDS.get(entry["backend"]) for name, entry in study["quantizers"].items()}
+        self.calibrated = [name for name in self.quantizers if isinstance(self.backends[name], Calibrated)]
+        self.trained = [name for name in self.made if name != "base"]
+        # Checkpoints that are deleted once used: these quantizers', of these models.
+        self.deleted = [name for name in self.calibrated if not study["quantizers"][name]["keep"]]
+        self.not_target = [name for name in self.models if name != "target"]
+        # Those that round weights in the process that needs them.
+        self.rounding = [
+            name for name in self.quantizers if self.backends[name].name != "full" and name not in self.calibrated
+        ]
+
+    # ---- files
+
+    def path(self, kind: str, *parts: str) -> str:
+        """results/{study}/{kind}/..., with wildcards where parts have them."""
+        return "/".join([self.results, kind, *parts])
+
+    def model(self, name: str) -> str:
+        """The folder of a model of every corpus and seed."""
+        return self.path("models", "{corpus}", name, "seed{seed}")
+
+    def each(self, models: Iterable[str], last: str = "") -> list[str]:
+        """corpus/model/seedN, and what follows, for every corpus, model and seed."""
+        end = f"/{last}" if last else ""
+        return [
+            f"{corpus}/{model}/seed{seed}{end}" for corpus in self.corpora for model in models for seed in self.seeds
+        ]
+
+    def place_of(self, made: bool) -> str:
+        """A wildcard constraint: where below models/{corpus}/ the random base lies, or what is linked.
+
+        Base has no seed.
+        """
+        if made:
+            return one_of({"base"} & set(self.made))
+        linked = [name for name in self.linked if name != "base"]
+        return f"{one_of({'base'} & set(self.linked))}|({one_of(linked)})/seed\\d+"
+
+    def scores_of(self, listed: list[str], kind: str) -> list[str]:
+        """The files that a job of an evaluation rule writes, one for each of its quantizers."""
+        alone = "{quantizer," + one_of(self.scored_alone) + "}"
+        names = [alone] if listed == ["{quantizer}"] else listed
+        return [self.path("metrics", "{corpus}", "{model}", "seed{seed}", f"{name}.{kind}") for name in names]
+
+    # ---- which models and quantizers meet
+
+    def applied_to(self, quantizer: str) -> list[str]:
+        """The models that a quantizer is applied to."""
+        listed = self.study["quantizers"][quantizer].get("methods")
+        if listed is None:
+            return self.models
+        return self.given + [name for name in self.methods if name in listed or self.entries[name] in listed]
+
+    @cached_property
+    def evaluations(self) -> list[str]:
+        """corpus/model/seedN/quantizer of everything that is scored."""
+        return [item for name in self.quantizers for item in self.each(self.applied_to(name), name)]
+
+    @cached_property
+    def evaluation_rules(self) -> dict[str, list[str]]:
+        """Rule -> the quantizers that one of its jobs scores a model under; ["{quantizer}"] where it is one of any.
+
+        With evaluation.quantizers_per_job above 1, those that are applied to every model and need no checkpoint share
+        jobs, full precision first, which PrivLeak's reference comes from.
+        """
+        size = self.study["evaluation"]["quantizers_per_job"]
+        if size == 1:
+            return {"evaluate": ["{quantizer}"]}
+        shared = [
+            name for name in self.quantizers if name not in self.calibrated and self.applied_to(name) == self.models
+        ]
+        shared.sort(key=lambda name: (name != "full", name))
+        batches = [shared[start : start + size] for start in range(0, len(shared), size)]
+        return {"evaluate": ["{quantizer}"]} | {
+            f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1
+        }
+
+    @cached_property
+    def scored_alone(self) -> list[str]:
+        """The quantizers that have a job to themselves."""
+        shared = {name for names in self.evaluation_rules.values() for name in names}
+        return [name for name in self.quantizers if name not in shared]
+
+    @cached_property
+    def updates(self) -> list[str]:
+        return self.each(self.methods)
+
+    @cached_property
+    def on_grids(self) -> list[str]:
+        """What of every update survives where weights are rounded one by one."""
+        return [self.path("absorption", item, f"{name}.json") for item in self.updates for name in self.rounding]
+
+    @cached_property
+    def absorptions(self) -> list[str]:
+        return self.on_grids + [
+            self.path("absorption", f"{item}.json")
+            for name in self.calibrated
+            for item in self.each([model for model in self.applied_to(name) if model in self.methods], name)
+        ]
+
+    @cached_property
+    def kept_checkpoints(self) -> list[str]:
+        """The checkpoints that the study asks to keep."""
+        kept = [name for name in self.calibrated if self.study["quantizers"][name]["keep"]]
+        return [self.path("quantized", item) for name in kept for item in self.each(self.applied_to(name), name)]
+
+    @cached_property
+    def timed(self) -> list[str]:
+        """rule/item of every job that measures its own time."""
+        jobs = [
+            item
+            for rule, names in self.evaluation_rules.items()
+            for name in (self.scored_alone if names == ["{quantizer}"] else [label_of(rule, names)])
+            for item in self.each(self.applied_to(name) if name in self.study["quantizers"] else self.models, name)
+        ]
+        trained = self.each(self.trained)
+        return [
+            *(f"evaluate/{item}" for item in jobs),
+            *(f"unlearn/{item}" for item in self.updates),
+            *(f"train/{item}" for item in trained),
+        ]
+
+    # ---- what a job is given
+
+    def corpus_settings(self, corpus: str) -> dict:
+        """Without what the paper calls it, which changes no text."""
+        return without(self.study["corpora"][corpus], "published")
+
+    def origin(self, section: str, name: str) -> list[str]:
+        """The files of a local model's or corpus's folder that are read."""
+        entry = self.study[section][name]
+        if not entry.get("path"):
+            return []
+        if entry["source"] == "local":
+            return list(map(str, origin_files(Path(entry["path"]))))
+        source = SOURCES.get(entry["source"])
+        return list(map(str, source.origin_files(with_defaults(source.options, entry))))
+
+    def trained_in(self, model: str) -> str:
+        """The number format that target or retrain is trained in."""
+        return trained_in(self.study, model)
+
+    def stop_metrics(self, method: str) -> dict[str, dict]:
+        """The metrics that a method's stop rule looks at, with their settings."""
+        asked = self.study["methods"][method].get("stop_at", {})
+        return {name: self.study["metrics"].get(name, {}) for name in asked}
+
+    def names(self, listed: list[str], wildcards: Wildcards) -> list[str]:
+        """A job's quantizers: those of its rule, or the one of its wildcard."""
+        return [wildcards.quantizer] if listed == ["{quantizer}"] else listed
+
+    def scored(self, quantizer: str) -> str:
+        """What is scored: a calibrated quantizer's checkpoint, or the model, which the others quantize in memory."""
+        if quantizer in self.calibrated:
+            return self.path("quantized", "{corpus}", "{model}", "seed{seed}", quantizer)
+        return self.model("{model}")
+
+    def measures_reference(self, wildcards: Wildcards, names: list[str]) -> bool | None:
+        """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
+        if self.study["metrics"].get("privleak", {}).get("reference") != "retrain":
+            return None
+        return wildcards.model == "retrain" and "full" in names
+
+    def reference_records(self, wildcards: Wildcards, names: list[str]) -> list[str]:
+        """The same seed's retrain model in full precision, where PrivLeak needs its records."""
+        if self.measures_reference(wildcards, names) is not False:
+            return []
+        return [self.path("metrics", wildcards.corpus, "retrain", f"seed{wildcards.seed}", "full.records.jsonl")]
+
+    @property
+    def evaluation_settings(self) -> dict:
+        """How metrics are run; how many quantizers share a process changes no score."""
+        return without(self.study["evaluation"], "quantizers_per_job")
+
+    @property
+    def harness(self) -> dict[str, dict]:
+        """The metrics whose data lm-evaluation-harness downloads."""
+        metrics = self.study["metrics"].items()
+        return {name: entry for name, entry in metrics if isinstance(METRICS.get(name), HarnessMetric)}
+
+    @property
+    def task_files(self) -> list[str]:
+        """The user's own tasks for lm-evaluation-harness."""
+        folders = {entry.get("include_path") for entry in self.study["metrics"].values()}
+        return [file for folder in sorted(filter(None, folders)) for file in task_files_of(folder)]
+
+    def calibration_file(self, quantizer: str) -> list[str]:
+        """The user's own calibration text."""
+        entry = self.rounded_how[quantizer]
+        return [entry["calibration_path"]] if entry["calibration"] == "file" else []
+
+    def python(self, quantizer: str, room: str) -> str:
+        """The Python that quantizes (room "environment") or scores ("evaluation_environment")."""
+        name = getattr(self.backends[quantizer], room, None)
+        return f"{ENVIRONMENTS}/{name}/bin/python" if name else "python"
+
+    def environment(self, quantizer: str, room: str) -> list[str]:
+        """What a job in an environment of its own waits for."""
+        name = getattr(self.backends[quantizer], room, None)
+        return [f"{ENVIRONMENTS}/{name}/built"] if name else []
+
+    @property
+    def needs_gpu(self) -> list[str]:
+        """Why the study cannot run where there is no GPU."""
+        backends = [(name, self.backends[name].needs_gpu) for name in self.calibrated]
+        return [NO_GPU] * self.study["gpu"] + [f"quantizers.{name}: {why}" for name, why in backends if why]
+
+    # ---- which source files a job executes
+
+    def corpus_source(self, corpus: str) -> str:
+        return SOURCES.source(self.study["corpora"][corpus]["source"])
+
+    def method_sources(self, method: str) -> list[str]:
+        registered = METHODS.source(self.study["methods"][method]["method"])
+        return [registered, *map(METRICS.source, self.stop_metrics(method))]
+
+    def backend_sources(self, quantizers: Iterable[str]) -> list[str]:
+        return sorted({BACKENDS.source(self.backends[name].name) for name in quantizers})
+
+    def evaluation_sources(self, quantizers: list[str]) -> list[str]:
+        calibrated = ["scripts/quantize.py"] if quantizers[0] in self.calibrated else []
+        return [
+            "scripts/evaluate.py",
+            *self.backend_sources(quantizers),
+            *calibrated,
+            *sorted(METRICS.source(metric) for metric in self.study["metrics"]),
+        ]
+
+
+def name_at(place: str) -> str:
+    """The model that lies at a place below models/{corpus}/: base, or NAME/seedN."""
+    return place.split("/")[0]
+
+
+def label_of(rule: str, names: list[str]) -> str:
+    """What a job of an evaluation rule is called in paths."""
+    return "{quantizer}" if names == ["{quantizer}"] else rule.removeprefix("evaluate_")

@@ -1,0 +1,96 @@
+"""What a study shows in the end: its tables and figures, and what they must know of its entries.
+
+Tables are the paper's, as far as the study has something for them; figures likewise. Knows the DAG's view of a study;
+what tables and figures look like is report/'s.
+"""
+
+from functools import cached_property
+
+from relapse.analysis.study import bits
+from relapse.study.graph import Graph
+from relapse.unlearning.methods import METHODS
+
+
+class Products:
+    """The tables and figures of a study."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self._methods = {name: METHODS.get(entry["method"]) for name, entry in graph.study["methods"].items()}
+        self._sure = [name for name, method in self._methods.items() if method.sure]
+
+    def averaged(self, name: str) -> bool:
+        """Whether the reconstructed average covers a model.
+
+        It covers the paper's utility-constrained methods; not a point of a grid, and not another model's twin.
+        """
+        method = self._methods[name]
+        of_the_paper = method.constrained and not method.sure and self.graph.entries[name] == name
+        return of_the_paper and name not in {entry.get("twin") for entry in self.graph.study["methods"].values()}
+
+    @cached_property
+    def tables(self) -> list[int]:
+        """The numbers of the paper's tables: methods, calibrated quantizers at 4 bit, SURE."""
+        calibrated = any(self.graph.study["quantizers"][name]["bits"] == 4 for name in self.graph.calibrated)
+        return [1] + ([2] if calibrated else []) + ([3] if self._sure else [])
+
+    @cached_property
+    def published(self) -> dict[str, str]:
+        """Corpus -> what the paper calls it, where it has numbers for it."""
+        corpora = self.graph.study["corpora"].items()
+        return {name: entry["published"] for name, entry in corpora if "published" in entry}
+
+    @cached_property
+    def figures(self) -> dict[str, list[str]]:
+        """Name of a figure -> the files that it reads."""
+        graph = self.graph
+        result = graph.results
+        rates: dict[str, set[float]] = {}
+        for name, entry in graph.entries.items():
+            rates.setdefault(entry, set()).add(graph.study["methods"][name]["lr"])
+        four_bit = any(bits(graph.study["quantizers"][name]) == 4 for name in graph.rounding)
+        why = [f"{result}/recovery.csv", f"{result}/absorption.csv"]
+        plain = set(graph.entries) - set(self._sure)
+        wanted = {
+            # A bar for every point of a grid would be none.
+            "retained_knowledge": (set(graph.entries) <= set(graph.entries.values()), [f"{result}/retained.csv"]),
+            "survival": (graph.absorptions, why),
+            "lr": (graph.absorptions and any(len(found) > 1 for found in rates.values()), why),
+            "grid": (four_bit and plain, graph.on_grids),
+            "sure": (four_bit and self._sure, [f"{result}/metrics.csv"]),
+            "calibration": (
+                graph.calibrated and any(self.averaged(name) for name in graph.methods),
+                [f"{result}/recovery.csv"],
+            ),
+        }
+        return {name: files for name, (has_something, files) in wanted.items() if has_something}
+
+    def category(self, figure: str) -> str:
+        """The chapter of the report that a figure stands in."""
+        return {"retained_knowledge": "2 Retained knowledge", "calibration": "4 Recovery"}.get(figure, "5 Why")
+
+    @cached_property
+    def summary(self) -> dict:
+        """What tables and figures say of a study: names, and what a reader must know of each entry."""
+        graph, study = self.graph, self.graph.study
+        return {
+            "study": study["study"],
+            "seeds": graph.seeds,
+            "corpora": graph.corpora,
+            "models": graph.given,
+            "methods": {
+                name: entry
+                | {
+                    "base": graph.entries[name],
+                    "constrained": self._methods[name].constrained,
+                    "averaged": self.averaged(name),
+                }
+                for name, entry in study["methods"].items()
+            },
+            "quantizers": {
+                name: graph.rounded_how[name] | ({"methods": graph.applied_to(name)} if "methods" in entry else {})
+                for name, entry in study["quantizers"].items()
+            },
+            "metrics": study["metrics"],
+            "evaluation": study["evaluation"],
+        }

@@ -1,0 +1,111 @@
+"""What a `methods` entry of a study says, whatever its method; a method's own keys stand next to its losses."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from relapse.runtime.settings import UNIQUE, Count, Positive, Settings, Text
+from relapse.unlearning.lora import Lora
+
+Values = Annotated[list[Any], Field(min_length=1, description="Values that the key takes.", json_schema_extra=UNIQUE)]
+
+
+class StopAt(Settings):
+    """What a run must have reached before it stops early."""
+
+    knowmem_forget: float = Field(
+        gt=0, lt=1, description="KnowMem forget must have fallen to this share of the target's."
+    )
+    knowmem_retain: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="KnowMem retain must be at least this share of the target's; left out, it may be anything.",
+    )
+
+
+class MethodSettings(Settings):
+    """An unlearning run; further keys are the method's own: alpha, beta, formulation, kl_direction, and SURE's mask,
+    percentile and modules (paper, Eq. 4-6)."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["steps"]}, {"required": ["epochs"]}]})
+
+    method: str = Field(description="Registered method; the entry's own name where left out.")
+    lr: Positive = Field(description="Learning rate of AdamW, constant, without weight decay.")
+    steps: Count | None = Field(None, description="Optimiser steps. Give either steps or epochs.")
+    epochs: Count | None = Field(
+        None, description="Passes over the windows of the forget text. Give either steps or epochs."
+    )
+    batch_size: Count = Field(
+        8, description="Windows of forget text in a step, and as many of retain text: the effective batch."
+    )
+    micro_batch: Count | None = Field(
+        None,
+        description="Windows of each kind that go through the model at once; a step's gradients are added up over its "
+        "batch. Left out: all of batch_size. On a GPU that is out of memory it halves by itself. Changes no result "
+        "beyond rounding.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Whether activations inside a block are computed again in the backward pass and not kept: about a "
+        "third more time, far less memory. Changes no result.",
+    )
+    max_length: int = Field(
+        2048, ge=8, description="Tokens in a window, at most the model's context; 2048 in the paper."
+    )
+    windows: Literal["packed", "concatenated"] = Field(
+        "packed",
+        description="How raw text becomes windows. packed: whole short texts are shuffled and joined, long ones cut, "
+        "so that a window ends where a text does. concatenated: as the paper's released code has it, all texts are "
+        "joined by blank lines and cut in order, whatever stands at the cut, and the last window is filled up with the "
+        "beginning.",
+    )
+    retain_pairing: Literal["rotating", "fixed"] = Field(
+        "rotating",
+        description="Which of n_r retain windows stands beside forget window i. fixed: i mod n_r in every epoch, as "
+        "the paper's released code has it, so that of a larger retain text only as much is used as there is forget "
+        "text. rotating: the same in the first epoch, and later epochs go on through the retain text.",
+    )
+    storage: Literal["bfloat16", "bfloat16_stochastic", "float32"] = Field(
+        "bfloat16",
+        description="Number format that the weights are rounded to between steps, and stored in: bfloat16 to nearest, "
+        "as when a bfloat16 model is trained directly; bfloat16 stochastically, so that small steps survive on "
+        "average; or float32. With parameters: lora, what the merged weights are rounded to, once.",
+    )
+    state_storage: Literal["bfloat16", "float32"] = Field(
+        "float32",
+        description="Number format of AdamW's two moments between steps. In bfloat16 the second one hardly decays: "
+        "0.999 v rounds back to v, so that a large gradient once seen keeps steps small.",
+    )
+    parameters: Literal["full", "lora"] = Field(
+        "full",
+        description="What is trained: the model's own weights, or LoRA adapters of its linear layers, kept in float32 "
+        "and merged in the end. The reference of NPO and KLR is then the model with its adapters switched off.",
+    )
+    lora: Lora = Field(Lora(), description="The adapters of parameters: lora; not read otherwise.")
+    stop_at: StopAt | None = Field(
+        None,
+        description="Stop at the first look, in full precision, at which both conditions hold. Looks come every 10 "
+        "steps at first and then whenever a tenth more steps have gone by. steps or epochs stay the limit. "
+        "training.json, models.csv and the tables report which of the two ended the run, and what it missed. Left out: "
+        "no look, steps ends the run.",
+    )
+    twin: Text | None = Field(
+        None,
+        description="Another entry that differs in storage alone, which is float32: recovery.csv says what of the "
+        "recovered share goes beyond the twin's. Where it has a grid (its own, say), the point of it that does. "
+        "Changes no model.",
+    )
+    grid: Annotated[dict[str, Values], Field(min_length=1)] | None = Field(
+        None,
+        description="Key -> list of values: one model for each combination, called NAME-KEYVALUE-..., such as "
+        "npo_klr-lr5e-05-float32 for {lr: [5.0e-5], storage: [float32]}. The other keys are the same for all, and so "
+        "is the order of the windows, which follows from the seed alone.",
+    )
+    reference: Literal["cache", "disk", "model"] = Field(
+        "cache",
+        description="The target's outputs, for NPO and KLR. cache: computed once and kept in memory (with KLR, "
+        "vocabulary values for every retain token, in the number format of compute). disk: KLR's in a temporary file "
+        "below TMPDIR. model: computed at every step by a second resident model.",
+    )
+    max_grad_norm: Positive = Field(1.0, description="Norm that the gradient is clipped to.")

@@ -1,0 +1,21 @@
+"""Entries of a study as objects, for tests that need settings and say only what matters to them."""
+
+from typing import Any
+
+from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
+
+METHOD = {"lr": 1e-3, "steps": 3, "batch_size": 2, "alpha": 1.0}
+
+
+def method_settings(name: str, **keys: Any) -> MethodSettings:
+    """An entry of the method `name`: METHOD and then `keys`, without those that the method does not have."""
+    known = METHODS.get(name).settings.model_fields
+    return METHODS.settings({key: value for key, value in {"method": name, **METHOD, **keys}.items() if key in known})
+
+
+def quantizer_settings(backend: str, **keys: Any) -> QuantizerSettings:
+    """An entry of a quantizer with this backend."""
+    return BACKENDS.settings({"backend": backend, **keys})

@@ -1,0 +1,104 @@
+"""What the DAG asks of a study, without Snakemake."""
+
+from types import SimpleNamespace
+
+import pytest
+from small_study import edited
+
+from relapse.study import config
+from relapse.study.graph import Graph, label_of, name_at, one_of
+from relapse.study.products import Products
+
+GPTQ = {"backend": "gptq", "bits": 4, "group_size": 64, "sample_length": 64, "samples": 2}
+
+
+def graph(*edits) -> Graph:
+    written = edited(*edits)
+    return Graph(config.resolve(written), config.entry_names(written))
+
+
+def test_models_quantizers_and_what_meets():
+    found = graph(
+        ("quantizers/gptq", GPTQ | {"methods": []}), ("methods/ga", {"lr": 1e-5, "steps": 2, "max_length": 64})
+    )
+    assert found.models == ["retrain", "target", "ga", "npo_klr"]
+    assert (found.calibrated, found.rounding) == (["gptq"], ["int4", "nf4"])
+    assert found.applied_to("gptq") == ["retrain", "target"] and found.applied_to("nf4") == found.models
+    assert len(found.evaluations) == 4 * 3 + 2
+    assert "bios/ga/seed0/int4" in found.evaluations and "bios/ga/seed0/gptq" not in found.evaluations
+    # Two methods on the grids of int4 and nf4; of gptq's checkpoints, none.
+    assert found.absorptions == found.on_grids and len(found.on_grids) == 2 * 2
+
+
+def test_an_entry_of_a_quantizer_may_name_a_grid():
+    grid = {"method": "npo", "steps": 2, "max_length": 64, "grid": {"lr": [1e-5, 2e-5]}}
+    found = graph(("methods/rates", grid), ("quantizers/int4/methods", ["rates"]))
+    assert found.applied_to("int4") == ["retrain", "target", "rates-lr1e-05", "rates-lr2e-05"]
+
+
+def test_each_quantizer_has_a_job_of_its_own():
+    found = graph()
+    assert found.evaluation_rules == {"evaluate": ["{quantizer}"]}
+    assert found.scored_alone == ["full", "int4", "nf4"]
+    assert found.scores_of(["{quantizer}"], "json") == [
+        "results/default/metrics/{corpus}/{model}/seed{seed}/{quantizer,full|int4|nf4}.json"
+    ]
+    assert len(found.timed) == 3 * 3 + 1 + 2  # evaluations, the unlearning run, target and retrain
+
+
+def test_quantizers_share_a_job_full_precision_first():
+    """Two of the three that every model has; a calibrated one never shares."""
+    found = graph(("evaluation", {"quantizers_per_job": 2}), ("quantizers/gptq", GPTQ))
+    assert found.evaluation_rules == {"evaluate": ["{quantizer}"], "evaluate_full-to-int4": ["full", "int4"]}
+    assert found.scored_alone == ["gptq", "nf4"]
+    assert label_of("evaluate_full-to-int4", ["full", "int4"]) == "full-to-int4"
+    assert len(found.timed) == 3 * 3 + 1 + 2
+    assert "evaluate/bios/target/seed0/full-to-int4" in found.timed
+
+
+def test_privleak_compares_with_retrain_of_the_same_seed():
+    found = graph()
+    retrain, method = (SimpleNamespace(corpus="bios", model=name, seed="0") for name in ("retrain", "npo_klr"))
+    assert found.measures_reference(retrain, ["full"]) is True
+    assert found.reference_records(retrain, ["full"]) == []
+    assert found.reference_records(retrain, ["int4"]) == found.reference_records(method, ["full"])
+    assert found.reference_records(method, ["full"]) == [
+        "results/default/metrics/bios/retrain/seed0/full.records.jsonl"
+    ]
+    number = graph(("metrics/privleak", {"reference": 0.5}))
+    assert number.measures_reference(method, ["full"]) is None and number.reference_records(method, ["full"]) == []
+
+
+@pytest.mark.parametrize(("kept", "deleted"), [(True, []), (False, ["gptq"])])
+def test_checkpoints_are_kept_where_the_entry_asks(kept, deleted):
+    found = graph(("quantizers/gptq", GPTQ | {"keep": kept}))
+    assert found.deleted == deleted and found.not_target == ["retrain", "npo_klr"]
+    assert found.kept_checkpoints == [
+        f"results/default/quantized/bios/{model}/seed0/gptq" for model in found.models if kept
+    ]
+
+
+def test_settings_of_a_job_leave_out_what_does_not_change_its_result():
+    twin = {"method": "npo_klr", "lr": 1e-5, "steps": 2, "max_length": 64, "alpha": 1.0, "storage": "float32"}
+    found = graph(("methods/twin", twin), ("methods/npo_klr/twin", "twin"), ("quantizers/int4/methods", ["npo_klr"]))
+    assert "twin" not in found.made_how["npo_klr"] and found.made_how["npo_klr"]["lr"] == 1e-5
+    assert "methods" not in found.rounded_how["int4"]
+    assert Products(found).averaged("npo_klr") and not Products(found).averaged("twin")
+
+
+def test_tables_and_figures_that_the_study_has_something_for():
+    assert Products(graph()).tables == [1]
+    assert list(Products(graph()).figures) == ["retained_knowledge", "survival", "grid"]
+    sure = {"lr": 1e-5, "steps": 2, "max_length": 64, "alpha": 1.0}
+    full = Products(graph(("quantizers/gptq", GPTQ), ("methods/npo_klr_sure", sure)))
+    assert full.tables == [1, 2, 3]
+    assert list(full.figures) == ["retained_knowledge", "survival", "grid", "sure", "calibration"]
+    assert full.figures["survival"] == ["results/default/recovery.csv", "results/default/absorption.csv"]
+    assert full.category("grid") == "5 Why"
+
+
+def test_what_no_wildcard_may_match():
+    import re
+
+    assert re.fullmatch(one_of([]), "") is None and re.fullmatch(one_of(["a.b"]), "axb") is None
+    assert (name_at("base"), name_at("target/seed3")) == ("base", "target")
