@@ -52,7 +52,7 @@ def test_a_pinned_hub_snapshot_is_linked(home, tmp_path):
             ["me/tiny", "f" * 40, "OFFLINE", "source: local"],
         ),
         ({"source": "hub", "id": "me/other", "revision": REVISION}, ["me/other"]),
-        ({"source": "local", "path": "scripts"}, ["scripts holds no .safetensors weights"]),
+        ({"source": "local", "path": "scripts"}, ["scripts is no model directory: it has no config.json"]),
     ],
 )
 def test_what_is_not_there_is_named(home, tmp_path, settings, words):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from entries import quantizer_settings
 from safetensors.torch import load_file, save_file
 
 from relapse.models.files import read_model
@@ -47,12 +48,13 @@ def pack(folder, method):
 def load(name, folder):
     """What the quantizer does with the folder: rounds as it loads, or looks at text first, or loads what it wrote."""
     backend = BACKENDS.get(name)
+    settings = quantizer_settings(name, **backend.examples[0])
     if isinstance(backend, DataFree):
-        return backend.load(folder, backend.examples[0])
+        return backend.load(folder, settings)
     if name in PACKED:
         pack(folder, PACKED[name])
-        return backend.load(folder, backend.examples[0])
-    return backend.quantize(folder, backend.examples[0], WINDOWS, folder.parent / "out")
+        return backend.load(folder, settings)
+    return backend.quantize(folder, settings, WINDOWS, folder.parent / "out")
 
 
 @every_quantizer
