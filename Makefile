@@ -11,7 +11,7 @@ ELSEWHERE = $(if $(SNAKEMAKE_PROFILE),--elsewhere)
 SOURCES = relapse scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan report test test-all lint format bench unlock lock
+.PHONY: help run plan report docs test test-all lint format bench unlock lock
 
 help:
 	@echo "make run       run $(CONFIG) and write its report   (CONFIG=configs/x.yaml for another study, CORES=2)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test      every test but the slow ones"
 	@echo "make test-all  every test"
 	@echo "make report    only the report of a finished study"
+	@echo "make docs      the documentation as a website, in site/"
 	@echo "make bench     speed of unlearning and evaluation, as ratios, and of quantizers"
 	@echo "make unlock    after a killed run, before the next one"
 	@echo "make lint      format and lint checks;  make format: mend what can be mended"
@@ -54,6 +55,17 @@ plan: .venv/built
 report: .venv/built
 	$(SNAKEMAKE) --cores 1 --report $(RESULTS)/report.html
 
+# The website needs nothing of .venv, and .venv nothing of it.
+.venv-docs/built: envs/docs.txt
+	rm -rf .venv-docs
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --no-deps --require-hashes --requirement envs/docs.txt
+	.venv-docs/bin/pip check
+	touch $@
+
+docs: .venv-docs/built
+	.venv-docs/bin/mkdocs build --strict --quiet
+
 # The tests of a file run in one process, which builds what they share once.
 test: .venv/built
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
@@ -84,6 +96,8 @@ lock: .venv/built
 	$(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet uv
 	.venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml --universal --python-version 3.11 \
 		--generate-hashes --no-emit-package torch envs/requirements.in --output-file envs/requirements.txt
+	.venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml --universal --python-version 3.11 \
+		--generate-hashes envs/docs.in --output-file envs/docs.txt
 	for name in legacy gptqmodel; do .venv/uv/bin/uv pip compile --upgrade --quiet --config-file envs/uv.toml \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-package torch \
 		envs/$$name.in --output-file envs/$$name.txt || exit 1; done
