@@ -8,7 +8,7 @@ import logging
 import re
 from pathlib import Path
 
-from relapse.models.headers import Formats, read_config, tensor_formats
+from relapse.models.headers import Formats, read_config, tensor_formats, weight_files
 from relapse.runtime.errors import RelapseError
 
 # How quantizers store a weight, and what they store beside it.
@@ -47,7 +47,10 @@ def check(folder: str | Path, packed: bool = False) -> None:
     report = _report(folder, stored)
     if missing := sorted(report["missing_keys"]):
         raise RelapseError(f"{folder} lacks the weights of {_listed(missing)}")
-    if left := sorted(name for name in report["unexpected_keys"] if not NEEDLESS.search(name)):
+    left = sorted(name for name in report["unexpected_keys"] if not NEEDLESS.search(name))
+    if packed and left:
+        left = _not_zero(folder, left, {name.removesuffix(".weight") for name in odd})
+    if left:
         raise RelapseError(
             f"{folder} has weights that the model has no place for: {_listed(left)}. They would be left out without a "
             "word: does its config.json belong to them?"
@@ -112,6 +115,19 @@ def _report(folder: Path, stored: dict[str, tuple[int, ...]]) -> dict:
     finally:
         logger.setLevel(level)
     return report
+
+
+def _not_zero(folder: Path, names: list[str], layers: set[str]) -> list[str]:
+    """The names without biases of zeros, which AutoGPTQ stores beside every packed layer of a model that has none."""
+    from safetensors import safe_open
+
+    zero = set()
+    for file in weight_files(folder):
+        with safe_open(file, "pt") as tensors:
+            for name in set(names) & set(tensors.keys()):
+                if name.endswith(".bias") and name[: -len(".bias")] in layers and not tensors.get_tensor(name).any():
+                    zero.add(name)
+    return [name for name in names if name not in zero]
 
 
 def _listed(names: list[str]) -> str:

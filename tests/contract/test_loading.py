@@ -8,6 +8,7 @@ import torch
 from entries import quantizer_settings
 from safetensors.torch import load_file, save_file
 
+from relapse.models import stored
 from relapse.models.files import read_model
 from relapse.models.loading import load_model
 from relapse.quantization import BACKENDS, DataFree
@@ -40,7 +41,9 @@ def pack(folder, method):
     """The linear layers as AutoGPTQ and AutoAWQ name what they store."""
     tensors = load_file(folder / "model.safetensors")
     layers = [name.removesuffix(".weight") for name in tensors if "_proj" in name]
-    packed = {f"{layer}.{part}": torch.zeros(4, 4) for layer in layers for part in ("qweight", "qzeros", "scales")}
+    packed = {
+        f"{layer}.{part}": torch.zeros(4, 4) for layer in layers for part in ("qweight", "qzeros", "scales", "bias")
+    }
     change(folder, packed, [f"{layer}.weight" for layer in layers])
     configure(folder, quantization_config={"quant_method": method, "bits": 4, "group_size": 64})
 
@@ -79,6 +82,17 @@ def test_an_adapter_beside_merged_weights_is_named_with_its_files(folder, name):
     save_file({"a": torch.ones(1)}, folder / "adapter_model.safetensors")
     with pytest.raises(RelapseError, match=r"delete adapter_config\.json and adapter_model\.safetensors"):
         load(name, folder)
+
+
+def test_biases_of_zeros_beside_packed_layers_are_left_alone(folder):
+    """AutoGPTQ stores one for every layer of a model that has none."""
+    pack(folder, "gptq")
+    layer = "model.layers.0.self_attn.q_proj"
+    change(folder, {f"{layer}.bias": torch.zeros(128)})
+    stored.check(folder, packed=True)
+    change(folder, {f"{layer}.bias": torch.ones(128)})
+    with pytest.raises(RelapseError, match=f"no place for: {layer}.bias"):
+        stored.check(folder, packed=True)
 
 
 def test_an_adapter_alone_is_named_with_its_base(tmp_path):
