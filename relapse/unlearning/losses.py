@@ -21,10 +21,20 @@ def gradient_ascent(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return -F.cross_entropy(logits, targets)
 
 
+def token_log_probs(tokens: Tokens) -> torch.Tensor:
+    """log p of every token that does come next: (M,), in nats."""
+    return -F.cross_entropy(tokens.logits, tokens.targets, reduction="none")
+
+
 def sequence_log_probs(tokens: Tokens) -> torch.Tensor:
     """log p(x) of every window, summed over its tokens: (tokens.size,), in nats."""
-    log_probs = -F.cross_entropy(tokens.logits, tokens.targets, reduction="none")  # (M,)
+    log_probs = token_log_probs(tokens)
     return log_probs.new_zeros(tokens.size).index_add(0, tokens.sequence, log_probs)
+
+
+def lengths(tokens: Tokens) -> torch.Tensor:
+    """Predicted tokens of every window, (tokens.size,)."""
+    return tokens.sequence.bincount(minlength=tokens.size)
 
 
 def npo(log_probs: torch.Tensor, reference_log_probs: torch.Tensor, beta: float) -> torch.Tensor:
