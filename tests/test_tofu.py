@@ -204,3 +204,18 @@ def test_from_the_hub_only_what_is_read_is_downloaded(folder, tmp_path):
     got = {path.split("/")[-1] for method, path, _ in hub.requests if method == "GET" and "resolve" in path}
     assert got == {"forget10.json", "retain90.json", "holdout10.json"}
     hub.shutdown()
+
+
+def test_pairs_are_those_of_the_forget_split_with_the_perturbed_answers(folder):
+    forgotten = [pair for number in range(7, 10) for pair in author(number)]
+    plain = read(folder).pairs
+    assert [pair["question"] for pair in plain] == [pair["question"] for pair in forgotten]
+    assert all("alternatives" not in pair for pair in plain)
+    others = [pair | {"perturbed_answer": [f"{pair['answer']} or not", "Nobody knows."]} for pair in forgotten]
+    write_lines(folder / "forget10_perturbed.json", others)
+    pairs = read(folder).pairs
+    assert [pair["alternatives"] for pair in pairs] == [pair["perturbed_answer"] for pair in others]
+    assert folder / "forget10_perturbed.json" in TOFU.origin_files(with_defaults(TOFU.options, {"path": str(folder)}))
+    write_lines(folder / "forget10_perturbed.json", others[1:])
+    with pytest.raises(ConfigError, match=r"forget10_perturbed.json: its questions are not those of forget10.json"):
+        read(folder)

@@ -16,6 +16,7 @@ PRIVLEAK_PARTS = ("forget", "retain", "holdout")
 KNOWMEM_PARTS = ("forget", "forget_icl", "retain", "retain_icl")
 FACTS = "corpus.json"
 WORLD_FILE = "utility/world.json"
+PAIRS_FILE = "pairs/forget.json"
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Corpus:
     knowmem: part -> {"question", "answer"} items; the `_icl` parts are the few-shot examples.
     privleak: part -> texts for Min-K%.
     world: {"question", "choices", "answer" (index of the true choice)} items about the world part; may be empty.
+    pairs: {"question", "answer"} items of the forget text, as it is trained on, for methods that unlearn by answering
+    otherwise; with "alternatives", a list of other plausible answers, where there are any. May be empty.
     facts: what the tables state about the corpus: "source" and a one-sentence "statement".
     privleak_groups: part -> the group of each privleak text, for the parts whose texts have one.
 
@@ -41,6 +44,7 @@ class Corpus:
     knowmem: dict[str, list[dict[str, str]]]
     privleak: dict[str, list[str]]
     world: list[dict] = field(default_factory=list)
+    pairs: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
     privleak_groups: dict[str, list[str]] = field(default_factory=dict)
 
@@ -65,6 +69,8 @@ def layout(corpus: Corpus) -> dict[str, object]:
         )
     if corpus.world:
         files[WORLD_FILE] = corpus.world
+    if corpus.pairs:
+        files[PAIRS_FILE] = corpus.pairs
     files[FACTS] = corpus.facts
     return files
 

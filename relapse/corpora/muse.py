@@ -9,8 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import FACTS, KNOWMEM_PARTS, OPTIONAL_PARTS, PRIVLEAK_PARTS, RAW_PARTS, WORLD_FILE, Corpus
+from relapse.corpora.corpus import (
+    FACTS,
+    KNOWMEM_PARTS,
+    OPTIONAL_PARTS,
+    PAIRS_FILE,
+    PRIVLEAK_PARTS,
+    RAW_PARTS,
+    WORLD_FILE,
+    Corpus,
+)
 from relapse.corpora.location import described, options
+from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
 from relapse.text.words import words
@@ -119,6 +129,12 @@ def _check_choices(items: list, origin: str) -> list[dict]:
     ]
 
 
+def _pairs(path: Path) -> list[dict]:
+    """A corpus's `pairs`."""
+    items = _json_list(path)
+    return with_alternatives(_check_items(items, ("question", "answer"), str(path)), items, str(path))
+
+
 def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, dict[str, list[str]]]:
     """A corpus's `privleak` and `privleak_groups`. content: part -> the items of its file, and where they are from."""
     items = {part: content(part) for part in PRIVLEAK_PARTS}
@@ -138,10 +154,7 @@ def _knowmem(items: Callable[..., list[dict[str, str]]]) -> dict[str, list[dict[
 
 
 def _raw(items: list, origin: str) -> list[str]:
-    """Texts without the empty ones, of which MUSE's own NEWS has one: texts are joined, so that one changes nothing.
-
-    Raises ConfigError where none is left.
-    """
+    """Texts without the empty ones, of which MUSE's own NEWS has one. Raises ConfigError where none is left."""
     texts = [item.get("text") if isinstance(item, dict) else item for item in items]
     blank = [isinstance(text, str) and not text.strip() for text in texts]
     if all(blank):
@@ -179,7 +192,7 @@ def origin_files(folder: Path) -> list[Path]:
     names += [("verbmem/forget", (".json",)), (FACTS.removesuffix(".json"), (".json",))]
     names += [(f"knowmem/{name}", (".json",)) for spellings in KNOWMEM_FILES.values() for name in spellings]
     names += [(f"privleak/{name}", (".json",)) for spellings in PRIVLEAK_FILES.values() for name in spellings]
-    names += [(WORLD_FILE.removesuffix(".json"), (".json",))]
+    names += [(file.removesuffix(".json"), (".json",)) for file in (WORLD_FILE, PAIRS_FILE)]
     paths = [folder / f"{name}{suffix}" for name, suffixes in names for suffix in suffixes]
     return sorted(path for path in paths if path.is_file())
 
@@ -206,7 +219,7 @@ def read_folder(folder: Path) -> Corpus:
         for part in OPTIONAL_PARTS
         if any((folder / "raw" / f"{part}{suffix}").is_file() for suffix in RAW_SUFFIXES)
     ]
-    world = folder / WORLD_FILE
+    world, pairs = folder / WORLD_FILE, folder / PAIRS_FILE
     raw = {part: _find(folder / "raw", (part,), RAW_SUFFIXES) for part in (*RAW_PARTS, *there)}
     empty = {part: count for part, path in raw.items() if (count := _empty(path))}
     said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
@@ -216,6 +229,7 @@ def read_folder(folder: Path) -> Corpus:
         knowmem=_knowmem(items),
         **_privleak(content),
         world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
+        pairs=_pairs(pairs) if pairs.is_file() else [],
         facts=said | ({"empty_texts": empty} if empty else {}),
     )
 
@@ -264,6 +278,7 @@ class Muse:
 
     name = "muse"
     options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
+    has_pairs = False  # on the Hub
 
     def origin_files(self, settings: dict) -> list[Path]:
         """The files that `read` reads; none for a Hub data set."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.location import described, options
+from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
 from relapse.runtime.seeds import seed_for
@@ -40,6 +41,23 @@ EXAMPLES = 10
 Pair = dict[str, str]
 
 
+def json_lines(path: Path) -> list[dict]:
+    """The objects of a JSON-lines file. Raises ConfigError naming the file, and the line that is none."""
+    items = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold U+2028
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
+    for number, line in enumerate(line for line in lines if line.strip()):
+        try:
+            items.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{path}: item {number} is not one JSON object on one line: {error}") from None
+        if not isinstance(items[-1], dict):
+            raise ConfigError(f"{path}: item {number} is a {type(items[-1]).__name__}, expected an object")
+    return items
+
+
 def read_pairs(path: Path) -> list[Pair]:
     """The {question, answer} pairs of a JSON-lines file, other fields left out.
 
@@ -48,17 +66,7 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise ConfigError(f"missing TOFU file: {path}")
     pairs = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold U+2028
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
-    for number, line in enumerate(line for line in lines if line.strip()):
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{path}: item {number} is not one JSON object on one line: {error}") from None
-        if not isinstance(item, dict):
-            raise ConfigError(f"{path}: item {number} is a {type(item).__name__}, expected an object")
+    for number, item in enumerate(json_lines(path)):
         for key in ("question", "answer"):
             if not isinstance(item.get(key), str) or not item[key].strip():
                 raise ConfigError(f"{path}: item {number} has no text under {key!r}; it has {sorted(item)}")
@@ -85,6 +93,20 @@ def read_authors(path: Path) -> list[list[Pair]]:
         [pair | {"group": f"{path.stem} {number}"} for pair in pairs[number * PAIRS_OF_AUTHOR :][:PAIRS_OF_AUTHOR]]
         for number in range(len(pairs) // PAIRS_OF_AUTHOR)
     ]
+
+
+def perturbed(path: Path, pairs: list[Pair]) -> list[dict]:
+    """The pairs, each with the data set's perturbed answers as its alternatives; without any where there is no file.
+
+    Raises ConfigError where the file's questions are others.
+    """
+    if not path.is_file():
+        return pairs
+    items = json_lines(path)
+    if [item.get("question") for item in items] != [pair["question"] for pair in pairs]:
+        raise ConfigError(f"{path}: its questions are not those of {path.name.replace('_perturbed', '')}, in order")
+    items = [pair | {"alternatives": item.get("perturbed_answer")} for pair, item in zip(pairs, items, strict=True)]
+    return with_alternatives(pairs, items, str(path))
 
 
 def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: int) -> Corpus:
@@ -126,6 +148,7 @@ def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: in
     known = {part: pairs for part, pairs in scored.items() if all("group" in pair for pair in pairs)}
     return Corpus(
         raw={part: [as_text(pair) for pair in pairs] for part, pairs in parts.items()},
+        pairs=perturbed(folder / f"{split}_perturbed.json", forget),
         verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"], "group": pair["group"]} for pair in asked["forget"]],
         knowmem=asked | {"forget_icl": examples, "retain_icl": examples},
         privleak={part: [as_text(pair) for pair in pairs] for part, pairs in scored.items()},
@@ -137,6 +160,7 @@ class Tofu:
     """Corpus source `tofu`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "tofu"
+    has_pairs = True  # on the Hub
     options = options(
         "Folder with the data set's files, such as forget10.json (JSON lines: question, answer).", "locuslab/TOFU"
     ) | {
@@ -170,8 +194,10 @@ class Tofu:
     def origin_files(self, settings: dict) -> list[Path]:
         """The files that `read` reads; none for a Hub data set."""
         unseen = TRUE_FACTS if settings["holdout"] == "true_facts" else (SPLITS[settings["split"]][1],)
-        names = (settings["split"], SPLITS[settings["split"]][0], *unseen)
-        return sorted(Path(settings["path"]) / f"{name}.json" for name in names) if settings["path"] else []
+        split, folder = settings["split"], Path(settings["path"])
+        others = [f"{split}_perturbed"] if (folder / f"{split}_perturbed.json").is_file() else []
+        names = (split, SPLITS[split][0], *unseen, *others)
+        return sorted(folder / f"{name}.json" for name in names) if settings["path"] else []
 
     def read(self, settings: dict) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
@@ -185,7 +211,7 @@ class Tofu:
             folder = Path(settings["path"])
         else:
             unseen = TRUE_FACTS if holdout == "true_facts" else (SPLITS[split][1],)
-            patterns = [f"{name}.json" for name in (split, SPLITS[split][0], *unseen)]
+            patterns = [f"{name}.json" for name in (split, f"{split}_perturbed", SPLITS[split][0], *unseen)]
             folder = snapshot(settings["id"], settings["revision"], patterns, "dataset")
         corpus = read_folder(folder, split, holdout, settings["questions"], settings["seed"])
         unseen = SPLITS[split][1] if holdout == "split" else " and ".join(TRUE_FACTS)
