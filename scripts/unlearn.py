@@ -20,6 +20,7 @@ from relapse.runtime.registry import with_defaults
 from relapse.runtime.seeds import seed_for
 from relapse.text.prompts import asked_texts
 from relapse.text.windows import concatenated_windows, windows
+from relapse.unlearning.answers import forget_windows
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.stopping import StopRule
@@ -82,10 +83,14 @@ def main() -> None:
     settings = METHODS.settings(args.settings)
     corpus = read_folder(args.corpus)
     tokenizer = load_tokenizer(args.target, asked_texts(corpus))
+    method = METHODS.get(settings.method)
     forget, retain = (
         cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
     )
+    other = []
+    if method.answers:
+        forget, other = forget_windows(tokenizer, corpus, method, settings.max_length, args.seed)
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
     with stopwatch.part("load"):
         model = load_model(args.target, getattr(torch, args.compute))
@@ -100,11 +105,12 @@ def main() -> None:
             model,
             forget,
             retain,
-            METHODS.get(settings.method),
+            method,
             settings,
             args.seed,
             lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
             rule,
+            other,
         )
         ended = rule.ended()
     shares = "".join(f", {metric} {100 * share:.0f} % of the target's" for metric, share in ended["shares"].items())

@@ -9,10 +9,13 @@ from entries import method_settings
 from relapse.text.windows import Tokens
 from relapse.unlearning import losses
 from relapse.unlearning.methods import METHODS, Side
+from relapse.unlearning.methods.rmu import direction
+from relapse.unlearning.trainer import RetainWeight
 
 LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
 
-# Two tokens over a vocabulary of two, each in a window of its own: p = (1/4, 3/4) and (1/2, 1/2); 1/4 and 1/2 come next.
+# Two tokens over a vocabulary of two, each in a window of its own: p = (1/4, 3/4) and (1/2, 1/2), the token that comes
+# next having 1/4 and 1/2.
 LOGITS = torch.tensor([[0.0, LN3], [0.0, 0.0]])
 TARGETS = torch.tensor([0, 1])
 
@@ -71,3 +74,56 @@ def test_undial():
     expected = (1 / 4 * LN4 + 3 / 4 * math.log(4 / 3) + LN2) / 2
     its = side(reference_logits=torch.zeros(2, 2))
     assert forget("undial", its, penalty=LN3) == pytest.approx(expected)
+
+
+def test_pdu_flattens_logits():
+    # Largest less mean logit: ln 3 / 2 and 0, squared, of a mean of two.
+    assert forget("pdu", side(), epsilon=1.0) == pytest.approx((LN3 / 2) ** 2 / 2)
+
+
+def test_the_dual_variable_follows_the_retain_loss():
+    # From 1 by twice what the loss is above 0.5: 1 + 2 * 0.5 = 2; 2 - 2 * 0.4 = 1.2; never below 0.
+    weight = RetainWeight(METHODS.get("pdu"), method_settings("pdu", alpha=1.0, epsilon=0.5, dual_lr=2.0))
+    seen = [weight.value]
+    for loss in (1.0, 0.1, -5.0):
+        weight.update(loss)
+        seen.append(weight.value)
+    assert seen == pytest.approx([1.0, 2.0, 1.2, 0.0])
+    fixed = RetainWeight(METHODS.get("ga_gdr"), method_settings("ga_gdr", alpha=3.0))
+    fixed.update(10.0)
+    assert fixed.value == 3.0
+
+
+def test_rmu():
+    # ||(3, 0) - 5 u||^2 and ||(0, 4) - 5 u||^2 are 9 + 25 - 30 u_1 and 16 + 25 - 40 u_2; their mean.
+    u = direction(2, seed=7)
+    assert u.norm().item() == pytest.approx(1) and (u >= 0).all()
+    its = Side(Tokens(LOGITS, TARGETS, torch.tensor([0, 1]), 2, torch.tensor([[3.0, 0.0], [0.0, 4.0]])), seed=7)
+    assert forget("rmu", its, block=0, steering=5.0) == pytest.approx((75 - 30 * u[0] - 40 * u[1]).item() / 2)
+    # The reference has (3, 1) and (2, 4): squared distances 1 and 4.
+    its.reference_hidden = torch.tensor([[3.0, 1.0], [2.0, 4.0]])
+    settings = method_settings("rmu", block=0)
+    assert METHODS.get("rmu").retain(its, settings).item() == pytest.approx(2.5)
+    assert list(METHODS.get("rmu").trained(method_settings("rmu", block=4))) == [2, 3, 4]
+
+
+def test_another_seed_steers_elsewhere():
+    assert not torch.equal(direction(8, seed=0), direction(8, seed=1))
+    assert torch.equal(direction(8, seed=1), direction(8, seed=1))
+
+
+def test_idknll_is_the_cross_entropy_of_what_is_read():
+    assert forget("idknll", side()) == pytest.approx((LN4 + LN2) / 2)
+
+
+@pytest.mark.parametrize("name", ["idkdpo", "altpo"])
+def test_dpo(name):
+    # Log-ratios of the true answers 0 and ln 2, of the others ln 3 and ln 2: sigmoid(ln 3) = 3/4, sigmoid(0) = 1/2.
+    its = side(reference_log_probs=torch.tensor([-LN4, -2 * LN2]))
+    its.other = side(reference_log_probs=torch.tensor([-LN4 - LN3, -2 * LN2]))
+    assert forget(name, its, beta=1.0) == pytest.approx(math.log(4 / 3) + LN2)
+    # Without the preferred answer's part it is NPO.
+    its.other = side(reference_log_probs=torch.tensor([-LN4, -LN2]))
+    assert forget(name, its, beta=1.0) == pytest.approx(
+        METHODS.get("npo").forget(its, method_settings("npo", beta=1.0))
+    )

@@ -12,7 +12,8 @@ from relapse.text.windows import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
-from relapse.unlearning.trainer import backward, let_rows_through, target_saliency, unlearn
+from relapse.unlearning.step import backward, let_rows_through, target_saliency
+from relapse.unlearning.trainer import unlearn
 
 
 def run(folder, **settings):
@@ -48,7 +49,7 @@ def test_saliency_of_many_parts_is_not_lost_in_bfloat16(tiny_llama):
     scores = []
     for dtype, parts in ((torch.float32, 1), (torch.bfloat16, 1000)):
         model, forget = load_model(tiny_llama, dtype), [window] * parts
-        scores.append(target_saliency(model, forget, method, settings, Reference(model, forget, [], method, settings)))
+        scores.append(target_saliency(model, method, settings, Reference(model, forget, [], method, settings)))
     torch.testing.assert_close(scores[1], scores[0], rtol=0.05, atol=0)
 
 
@@ -148,7 +149,7 @@ def test_released_counts_the_forget_gradient_twice_and_masks_nothing():
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0] + weight[1], 5 * weight[1])  # gradients (3, 1) and (0, 5)
-    backward(losses, [weight], method, method_settings(method.name, mask="released", alpha=10.0), None)
+    backward(losses, [weight], method, method_settings(method.name, mask="released", alpha=10.0), 10.0, None)
     assert weight.grad.tolist() == [6.0, 52.0]
 
 
@@ -157,7 +158,7 @@ def test_row_gradient_is_forget_plus_alpha_retain_where_the_mask_lets_it_through
     method = METHODS.get("npo_klr_sure")
     losses = (3 * weight[0, 0] + weight[1, 0], 5 * weight.sum())  # forget's row norms 3 and 1
     forget_gradients = [torch.zeros(2, 2)]
-    backward(losses, [weight], method, method_settings(method.name, mask="row", alpha=10.0), forget_gradients)
+    backward(losses, [weight], method, method_settings(method.name, mask="row", alpha=10.0), 10.0, forget_gradients)
     assert forget_gradients[0].tolist() == [[3.0, 0.0], [1.0, 0.0]]
     let_rows_through([weight], forget_gradients, 100)
     assert weight.grad.tolist() == [[53.0, 50.0], [0.0, 0.0]]

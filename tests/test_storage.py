@@ -5,11 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from entries import method_settings
 
 from relapse.analysis.bfloat16 import edge, passing_step
+from relapse.unlearning.optimizers import optimizer_of
 from relapse.unlearning.settings import StopAt
 from relapse.unlearning.stopping import StopRule
-from relapse.unlearning.storage import states, store
+from relapse.unlearning.storage import Rounding, states, store
 
 
 def test_nearest_is_ties_to_even():
@@ -146,3 +148,43 @@ def test_long_runs_are_looked_at_every_tenth_of_their_length():
     looks = [look["step"] for look in rule.seen]
     assert looks[:11] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]
     assert all(after - before <= max(10, after / 10) for before, after in pairwise(looks))
+
+
+def test_kahan_adds_up_steps_that_rounding_alone_would_lose():
+    # Around 1 half a spacing of bfloat16 is 2^-8 upwards: a step of 2^-10 is lost every time by rounding to nearest.
+    generator, step = torch.Generator(), 2**-10
+    plain, kahan = torch.tensor([1.0]), torch.tensor([1.0])
+    roundings = Rounding([plain], "bfloat16", generator), Rounding([kahan], "bfloat16_kahan", generator)
+    seen = []
+    for _ in range(8):
+        for weight, rounding in zip((plain, kahan), roundings, strict=True):
+            weight += step
+            rounding()
+        seen.append(kahan.item())
+    assert plain.item() == 1.0
+    # Four steps are 2^-8, a tie that goes to the even 1. The fifth rounds up, which is three steps too many.
+    assert seen == [1.0] * 4 + [1 + 2**-7] * 4
+    assert roundings[1].lost[0].item() == 0.0  # 8 steps of 2^-10 are 2^-7, all of it paid
+
+
+def test_kahan_follows_float32_to_half_a_spacing():
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(1000, generator=generator).bfloat16().float()
+    kahan = exact.clone()
+    rounding = Rounding([kahan], "bfloat16_kahan", generator)
+    for _ in range(100):
+        step = 1e-4 * torch.randn(1000, generator=generator)
+        exact += step
+        kahan += step
+        rounding()
+    assert torch.equal(kahan, kahan.bfloat16().float())
+    assert ((kahan - exact).abs() <= 2**-8 * exact.abs() + 1e-6).all()
+
+
+def test_sign_descent_moves_every_weight_by_the_rate():
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    weight.grad = torch.tensor([0.3, -1e-9, 0.0])
+    optimizer = optimizer_of([weight], method_settings("ga", optimizer="sign", lr=0.25))
+    optimizer.step()
+    assert weight.tolist() == [0.75, 2.25, 3.0]
+    assert states(optimizer) == []

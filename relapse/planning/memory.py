@@ -78,7 +78,7 @@ def largest(model: Architecture, width: int) -> float:
 def unlearning(
     model: Architecture, settings: MethodSettings, width: int, tokens: Mapping[str, int], on_gpu: bool = False
 ) -> float:
-    """An unlearning run. settings: the methods entry; tokens: part ("forget", "retain") -> tokens of its windows.
+    """An unlearning run. settings: the methods entry; tokens: half ("forget", "retain") -> tokens of its windows.
 
     on_gpu: what the accelerator holds; a reference kept in memory is not there.
     """
@@ -90,6 +90,9 @@ def unlearning(
     trained = adapters(model, settings.lora.rank) * 4 if adapted else weights
     if masked and not adapted:
         trained = kept_by_sure(model, settings.percentile) * width
+    blocks = method.trained(settings)
+    if blocks is not None and not adapted:
+        trained = model.linear * len(blocks) / model.layers * width
     needs = method.reference_needs(settings)
 
     def passing(each: int, *parts: str) -> float:
@@ -99,19 +102,22 @@ def unlearning(
         size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)
         return size + sum(each * length * model.vocabulary * 4 * KL_COPIES for part in parts if needs[part] == "logits")
 
-    halves = ("forget", "retain") if method.constrained else ("forget",)
+    halves = method.halves
     kept = 0.0
-    if settings.reference == "model" and "logits" in needs.values():
+    if settings.reference == "model" and {"logits", "hidden"} & set(needs.values()):
         kept = 0.0 if adapted else weights
     elif settings.reference == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)
     rows = 1 if method.sure and settings.mask == "row" else 0  # the forget gradient, beside the whole one
+    # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.
+    states = (2 if settings.optimizer == "adamw" else 0) + (2 if settings.storage == "bfloat16_kahan" else 0)
+    states += 2 if method.negated else 0  # the target; the reinforced weights while the negated ones are looked at
     peak = max(
-        weights + 2 * trained + passing(windows, *halves) + rows * trained,
-        weights + (3 + rows) * trained + largest(model, width),
+        weights + states * trained + passing(windows, *halves) + rows * trained,
+        weights + (states + 1 + rows) * trained + largest(model, width),
         0
-        if adapted or masked
-        else 3 * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
+        if adapted or masked or blocks is not None
+        else (states + 1) * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
     )
     if masked:
         # Beside their sum in float32: what a part saves, and in the end its gradients with what the first block saved.
@@ -137,10 +143,10 @@ def kept_by_sure(model: Architecture, percentile: float) -> float:
 
 
 def reference_table(model: Architecture, settings: MethodSettings, width: int, tokens: Mapping[str, int]) -> float:
-    """The reference's logits for every window whose loss asks for them."""
-    method = METHODS.get(settings.method)
-    needs = method.reference_needs(settings)
-    return sum(tokens[part] * model.vocabulary * width for part, need in needs.items() if need == "logits")
+    """The reference's logits, or hidden states, for every window whose loss asks for them."""
+    needs = METHODS.get(settings.method).reference_needs(settings)
+    widths = {"logits": model.vocabulary, "hidden": model.hidden}
+    return sum(tokens[part] * widths[need] * width for part, need in needs.items() if need in widths)
 
 
 def scoring(

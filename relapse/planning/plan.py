@@ -31,7 +31,7 @@ from relapse.study.preflight import (
     started_from,
     trained_in,
 )
-from relapse.text.prompts import choice_texts
+from relapse.text.prompts import as_text, choice_texts
 from relapse.text.windows import SEPARATOR
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
@@ -103,6 +103,11 @@ class Texts:
         body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
         number = -(-self.tokens(part, joined=True) // body)
         return number, number * length
+
+    def pairs(self) -> tuple[int, int]:
+        """Question/answer pairs of the forget text, and the tokens in all of them."""
+        encoded = self.tokenizer.encode_batch([as_text(pair) for pair in self.corpus.pairs])
+        return len(encoded), sum(len(encoding.ids) for encoding in encoded)
 
     def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
@@ -189,6 +194,8 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
     # Without the texts, a table of the reference's logits is left out.
     parts = {"forget": "forget", "retain": "retain1"}
     cut = {part: texts.windows(raw, entry) if texts else (0, 0) for part, raw in parts.items()}
+    if texts and METHODS.get(entry.method).answers:
+        cut["forget"] = texts.pairs()
     tokens = {part: size for part, (_, size) in cut.items()}
     kept = entry.reference != "model" and memory.reference_table(shape, entry, width, dict.fromkeys(tokens, 1)) > 0
 
@@ -196,7 +203,7 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
         return memory.unlearning(shape, settings, wide, tokens, on_gpu)
 
     steps = entry.steps or -(-entry.epochs * cut["forget"][0] // entry.batch_size)
-    halves = 2 if METHODS.get(entry.method).constrained else 1
+    halves = len(METHODS.get(entry.method).halves)
     seen = steps * entry.batch_size * halves * entry.max_length
     again = 4 / 3 if entry.gradient_checkpointing else 1
     seconds = _seconds(again * 6 * shape.parameters * seen, operations)

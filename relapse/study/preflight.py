@@ -16,8 +16,8 @@ from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.study import method_needs
 from relapse.text.prompts import asked_texts, prompts
-from relapse.unlearning.lora import target_layers
 
 Key = tuple[str | int, ...]
 Problem = tuple[Key, str]
@@ -57,7 +57,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _rows(models, corpora)
     problems += _world(config, sound, corpora)
     problems += _task_folders(config, sound)
-    problems += _adapters(config, sound, models)
+    problems += _methods(config, sound, models, corpora)
     problems += _calibration(config, sound, models, corpora)
     return problems
 
@@ -169,36 +169,15 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
             )
 
 
-def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
-    """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
+def _methods(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
+    """Methods that the model or a corpus cannot have."""
+
+    def entries(part: str) -> dict:
+        return {name: entry for name, entry in _section(config, part).items() if sound(part, name)}
+
+    known = {name: corpora.get(name) for name, entry in entries("corpora").items() if name in corpora or _on_hub(entry)}
     origin = started_from(config, "target")
-    layers = models[origin].linear if origin in models else {}
-    for name, entry in _section(config, "methods").items():
-        if not sound("methods", name) or entry["parameters"] != "lora":
-            continue
-        if entry.get("mask") == "row":
-            yield (
-                ("methods", name, "mask"),
-                "is row, must be one of paper, released, random with parameters: lora: an adapter's A is shared by all "
-                "rows of a weight, so that no row can be left out.",
-            )
-        if entry.get("modules") == "all" and entry.get("mask") != "released":
-            yield (
-                ("methods", name, "modules"),
-                "is all, must be linear with parameters: lora: embeddings and norms have no adapter.",
-            )
-        if layers:
-            try:
-                adapted = target_layers(list(layers), entry["lora"]["target_modules"])
-            except ConfigError as error:
-                yield ("methods", name, "lora"), str(error)
-                continue
-            full = max(min(layers[layer]) for layer in adapted)
-            if entry["lora"]["rank"] > full:
-                yield (
-                    ("methods", name, "lora", "rank"),
-                    f"is {entry['lora']['rank']}, must be at most {full}: models.{origin} has no layer of more.",
-                )
+    return method_needs.problems(config, entries("methods"), known, origin, models.get(origin, Model()))
 
 
 def _calibration(

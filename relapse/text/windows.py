@@ -5,7 +5,7 @@ losses.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,24 +60,45 @@ def concatenated_windows(tokenizer, texts: Sequence[str], max_length: int) -> li
     return cut
 
 
+class Answer(list[int]):
+    """A window whose first `given` tokens are read and not predicted: a question, before its answer."""
+
+    def __init__(self, tokens: Iterable[int], given: int):
+        super().__init__(tokens)
+        self.given = given
+
+
+def given(window: Sequence[int]) -> int:
+    """How many tokens of a window are read and not predicted: the question of an `Answer`, of any other the first."""
+    return window.given if isinstance(window, Answer) else 1
+
+
+def predicted(window: Sequence[int]) -> int:
+    """How many tokens of a window are predicted."""
+    return len(window) - given(window)
+
+
 @dataclass
 class Tokens:
     """What a model predicts for the M real next tokens of `size` windows, window after window.
 
-    logits: (M, V) float32; targets: (M,) the tokens that do come next; sequence: (M,) the window of each.
+    logits: (M, V) float32; targets: (M,) the tokens that do come next; sequence: (M,) the window of each. hidden:
+    (M, D) float32, what a block puts out where each of them is predicted; None unless it was asked for.
     """
 
     logits: torch.Tensor
     targets: torch.Tensor
     sequence: torch.Tensor
     size: int
+    hidden: torch.Tensor | None = None
 
     def split(self, size: int) -> tuple["Tokens", "Tokens"]:
         """The tokens of the first `size` windows, and those of the others."""
         cut = int((self.sequence < size).sum())
+        hidden = (None, None) if self.hidden is None else (self.hidden[:cut], self.hidden[cut:])
         return (
-            Tokens(self.logits[:cut], self.targets[:cut], self.sequence[:cut], size),
-            Tokens(self.logits[cut:], self.targets[cut:], self.sequence[cut:] - size, self.size - size),
+            Tokens(self.logits[:cut], self.targets[:cut], self.sequence[:cut], size, hidden[0]),
+            Tokens(self.logits[cut:], self.targets[cut:], self.sequence[cut:] - size, self.size - size, hidden[1]),
         )
 
 
@@ -91,20 +112,25 @@ def length_groups(lengths: Sequence[int]) -> list[list[int]]:
     return [rows[:cut], rows[cut:]] if cut < len(rows) else [rows]
 
 
-def predict(model, batch: Sequence[Sequence[int]]) -> Tokens:
+def predict(model, batch: Sequence[Sequence[int]], block: int | None = None) -> Tokens:
     """Run `model` on windows, padded on the right within groups of similar length.
 
-    No attention mask: a causal model's real tokens never look at padding that follows them.
+    No attention mask: a causal model's real tokens never look at padding that follows them. block: the block, from 0,
+    whose output is returned too.
     """
-    logits, targets, sequence = [], [], []
+    logits, targets, sequence, hidden = [], [], [], []
     for rows in length_groups([len(window) for window in batch]):
         lengths = torch.tensor([len(batch[row]) for row in rows])
         input_ids = torch.zeros(len(rows), int(lengths[-1]), dtype=torch.long)  # (B, T); rows ascend in length
         for line, row in enumerate(rows):
             input_ids[line, : lengths[line]] = torch.tensor(batch[row])
-        real = torch.arange(1, input_ids.shape[1]) < lengths[:, None]  # (B, T-1)
-        output = model(input_ids=input_ids.to(model.device), use_cache=False).logits
-        logits.append(output[:, :-1][real.to(model.device)].float())  # (B, T-1, V) -> (M, V)
+        place, first = torch.arange(1, input_ids.shape[1]), torch.tensor([given(batch[row]) for row in rows])
+        real = (place >= first[:, None]) & (place < lengths[:, None])  # (B, T-1)
+        states = {} if block is None else {"output_hidden_states": True}
+        output = model(input_ids=input_ids.to(model.device), use_cache=False, **states)
+        logits.append(output.logits[:, :-1][real.to(model.device)].float())  # (B, T-1, V) -> (M, V)
+        if block is not None:  # the first of the states is the embedding
+            hidden.append(output.hidden_states[block + 1][:, :-1][real.to(model.device)].float())
         targets.append(input_ids[:, 1:][real])
         sequence.append(torch.tensor(rows)[real.nonzero()[:, 0]])
     order = torch.cat(sequence).argsort(stable=True)
@@ -113,6 +139,7 @@ def predict(model, batch: Sequence[Sequence[int]]) -> Tokens:
         torch.cat(targets)[order].to(model.device),
         torch.cat(sequence)[order].to(model.device),
         len(batch),
+        torch.cat(hidden)[order.to(model.device)] if hidden else None,
     )
 
 

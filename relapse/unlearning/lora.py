@@ -73,6 +73,11 @@ def add(model, layers: Sequence[str], settings: Lora, seed: int) -> list[torch.n
     return [parameter for parameter in adapted.parameters() if parameter.requires_grad]
 
 
+def second_factors(model) -> list[torch.nn.Parameter]:
+    """B of every adapter, (out, rank), which is zero at first: the change of a weight is linear in it."""
+    return [layer.lora_B[layer.active_adapter[0]].weight for layer in _adapters(model).values()]
+
+
 @contextmanager
 def switched_off(model) -> Iterator[None]:
     """The model without its adapters: the target that it started from."""

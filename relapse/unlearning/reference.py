@@ -1,4 +1,4 @@
-"""The reference model's outputs: what NPO and KLR compare a model with while it unlearns.
+"""The reference model's outputs: what NPO, KLR and others compare a model with while it unlearns.
 
 The reference is the target before unlearning. Knows when its outputs are computed and where they are kept; what a loss
 does with them is the method's.
@@ -15,7 +15,7 @@ import torch
 
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError, disk_is_full
-from relapse.text.windows import Tokens, predict
+from relapse.text.windows import Tokens, predict, predicted
 from relapse.unlearning import lora
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import Method, Side
@@ -26,27 +26,37 @@ BATCH = 16  # windows in one forward pass of the reference model, at first
 
 
 class Reference:
-    """The target's outputs on the windows: computed once and kept, or logits from a resident reference (`model`).
+    """The target's outputs on the windows: computed once and kept, or from a resident reference (`model`).
 
-    The resident one is a second model, or with LoRA the model itself with its adapters switched off. Kept logits take
-    V values in the model's number format per token: in memory (`cache`) right for small models, for a 7B one on `disk`,
+    other: windows with the other answers of a method that compares two. seed: the run's. The resident reference is a
+    second model, or with LoRA the model itself with its adapters switched off. Kept logits take V values in the model's
+    number format per token, and hidden states D: in memory (`cache`) right for small models, for a 7B one on `disk`,
     in a file below TMPDIR that has no name, so that it goes with the process however that ends. A log p_ref(x), one
     number for a window, is always kept. Raises RelapseError where the disk has no room for the table.
     """
 
-    def __init__(self, model, forget: Windows, retain: Windows, method: Method, settings: MethodSettings):
-        self.windows = {"forget": forget, "retain": retain}
-        self.needs = method.reference_needs(settings)
+    def __init__(
+        self,
+        model,
+        forget: Windows,
+        retain: Windows,
+        method: Method,
+        settings: MethodSettings,
+        other: Windows = (),
+        seed: int = 0,
+    ):
+        self.windows = {"forget": forget, "retain": retain, "other": other}
+        self.needs, self.block, self.seed = method.reference_needs(settings), method.block(settings), seed
         self.tables: dict[str, Sequence[torch.Tensor]] = {}
         self.model, self.device, self.batch = model, model.device, BatchSize(BATCH)
         self.without_adapters = lora.switched_off if settings.parameters == "lora" else nullcontext
         resident = settings.reference == "model"
         for half, need in self.needs.items():
-            if need == "log_probs" or (need == "logits" and not resident):
+            if need == "log_probs" or (need and not resident):
                 rows = (row.cpu() for start in self._starts(half) for row in self._computed(half, start))
-                to_disk = settings.reference == "disk" and need == "logits"
+                to_disk = settings.reference == "disk" and need != "log_probs"
                 self.tables[half] = self._on_disk(half, rows) if to_disk else list(rows)
-        if "logits" not in self.needs.values() or not resident:
+        if not resident or not {"logits", "hidden"} & set(self.needs.values()):
             self.model = None
         elif settings.parameters != "lora":
             self.model = copy.deepcopy(model).requires_grad_(False)
@@ -55,9 +65,12 @@ class Reference:
         return batches(len(self.windows[half]), BATCH)
 
     def _on_disk(self, half: str, rows: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """The logits (tokens of a window, V) of every window, as views of one file; the system keeps what is in use."""
-        tokens = [len(window) - 1 for window in self.windows[half]]
-        width, dtype = self.model.get_output_embeddings().weight.shape[0], self.model.dtype
+        """The logits (tokens of a window, V) of every window, as views of one file; the system keeps what is in use.
+
+        Or the hidden states (tokens of a window, D).
+        """
+        tokens = [predicted(window) for window in self.windows[half]]
+        width, dtype = self.model.get_output_embeddings().weight.shape[self.needs[half] == "hidden"], self.model.dtype
         with tempfile.NamedTemporaryFile(prefix="relapse-reference-") as file:
             size = sum(tokens) * width
             try:  # all of it now: a page that a full disk refuses later would end the process without a word
@@ -65,8 +78,9 @@ class Reference:
             except OSError as error:
                 if not disk_is_full(error):
                     raise
+                what = "hidden states" if self.needs[half] == "hidden" else "logits"
                 raise RelapseError(
-                    f"reference: disk needs {size * dtype.itemsize / 1e9:.1f} GB for the logits of the {half} windows, "
+                    f"reference: disk needs {size * dtype.itemsize / 1e9:.1f} GB for the {what} of the {half} windows, "
                     f"which {Path(file.name).parent} has not: set TMPDIR to a folder on a larger disk, or use "
                     "reference: model"
                 ) from None
@@ -82,14 +96,16 @@ class Reference:
     @torch.no_grad()
     def _forward(self, half: str, indices: Sequence[int]) -> list[torch.Tensor]:
         with self.without_adapters(self.model), evaluating(self.model):
-            tokens = predict(self.model, [self.windows[half][i] for i in indices])
+            tokens = predict(self.model, [self.windows[half][i] for i in indices], self.block)
         if self.needs[half] == "log_probs":
             return list(sequence_log_probs(tokens))
-        # In the model's own format, which is what the logits were computed in.
-        return list(tokens.logits.to(self.model.dtype).split(torch.bincount(tokens.sequence).tolist()))
+        # In the model's own format, which is what they were computed in.
+        found = (tokens.hidden if self.needs[half] == "hidden" else tokens.logits).to(self.model.dtype)
+        return list(found.split(torch.bincount(tokens.sequence).tolist()))
 
     def values(self, half: str, indices: Sequence[int]) -> list[torch.Tensor]:
-        """What the method needs for each window, float32: a scalar log p_ref(x), or logits (its tokens, V).
+        """What the method needs for each window, float32: a scalar log p_ref(x), logits (its tokens, V), or hidden (its
+        tokens, D).
 
         A resident reference takes all of them at once: where they do not fit, the step that asks must be made smaller.
         """
@@ -98,11 +114,12 @@ class Reference:
 
     def side(self, half: str, tokens: Tokens, indices: Sequence[int]) -> Side:
         """The model's `tokens` on windows `indices`, with the reference's values for them."""
-        if self.needs[half] == "log_probs":
-            return Side(tokens, reference_log_probs=torch.stack(self.values(half, indices)))
-        if self.needs[half] == "logits":
-            return Side(tokens, reference_logits=torch.cat(self.values(half, indices)))
-        return Side(tokens)
+        need = self.needs[half]
+        if not need:
+            return Side(tokens, seed=self.seed)
+        values = self.values(half, indices)
+        joined = torch.stack(values) if need == "log_probs" else torch.cat(values)
+        return Side(tokens, seed=self.seed, **{f"reference_{need}": joined})
 
 
 @contextmanager

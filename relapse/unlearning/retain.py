@@ -7,7 +7,7 @@ from pydantic import Field, create_model
 
 from relapse.runtime.settings import Positive
 from relapse.unlearning import losses
-from relapse.unlearning.methods import METHODS, Method, Side, needs
+from relapse.unlearning.methods import METHODS, NOTHING, TOKENS, Method, Side, needs
 from relapse.unlearning.saliency import Sure
 from relapse.unlearning.settings import MethodSettings
 
@@ -77,9 +77,21 @@ def _joined(method: Method, *keys: type[MethodSettings]) -> type[MethodSettings]
 
 def register_family(method: Method) -> None:
     """Register `method` alone, with GDR and with KLR, and each of the three with SURE: NAME, ..., NAME_klr_sure."""
-    family = [
-        method,
-        dataclasses.replace(method, name=f"{method.name}_gdr", retain=gdr, settings=_joined(method, Constrained)),
+    for base in (method, *constrained(method)):
+        register_with_sure(base)
+
+
+def constrained(method: Method) -> tuple[Method, Method]:
+    """NAME_gdr and NAME_klr: the method's forget loss with the paper's two retain terms."""
+    return (
+        dataclasses.replace(
+            method,
+            name=f"{method.name}_gdr",
+            retain=gdr,
+            retain_reference=NOTHING,
+            retain_mean=TOKENS,
+            settings=_joined(method, Constrained),
+        ),
         dataclasses.replace(
             method,
             name=f"{method.name}_klr",
@@ -88,10 +100,13 @@ def register_family(method: Method) -> None:
             retain_mean=klr_mean,
             settings=_joined(method, Klr),
         ),
-    ]
-    for base in family:
-        METHODS.register(base)
-        retain = klr_of_sure if base.retain is klr else base.retain
-        METHODS.register(
-            dataclasses.replace(base, name=f"{base.name}_sure", retain=retain, settings=_joined(base, Sure), sure=True)
-        )
+    )
+
+
+def register_with_sure(base: Method) -> None:
+    """Register a method, and the same under SURE's masks."""
+    METHODS.register(base)
+    retain = klr_of_sure if base.retain is klr else base.retain
+    METHODS.register(
+        dataclasses.replace(base, name=f"{base.name}_sure", retain=retain, settings=_joined(base, Sure), sure=True)
+    )

@@ -31,7 +31,12 @@ class MethodSettings(Settings):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["steps"]}, {"required": ["epochs"]}]})
 
     method: str = Field(description="Registered method; the entry's own name where left out.")
-    lr: Positive = Field(description="Learning rate of AdamW, constant, without weight decay.")
+    lr: Positive = Field(description="Learning rate, constant, without weight decay.")
+    optimizer: Literal["adamw", "sign"] = Field(
+        "adamw",
+        description="adamw, or sign: every weight moves by lr against the sign of its gradient (signSGD, arXiv "
+        "1802.04434; for unlearning: arXiv 2510.00761).",
+    )
     steps: Count | None = Field(None, description="Optimiser steps. Give either steps or epochs.")
     epochs: Count | None = Field(
         None, description="Passes over the windows of the forget text. Give either steps or epochs."
@@ -66,11 +71,12 @@ class MethodSettings(Settings):
         "the paper's released code has it, so that of a larger retain text only as much is used as there is forget "
         "text. rotating: the same in the first epoch, and later epochs go on through the retain text.",
     )
-    storage: Literal["bfloat16", "bfloat16_stochastic", "float32"] = Field(
+    storage: Literal["bfloat16", "bfloat16_stochastic", "bfloat16_kahan", "float32"] = Field(
         "bfloat16",
         description="Number format that the weights are rounded to between steps, and stored in: bfloat16 to nearest, "
         "as when a bfloat16 model is trained directly; bfloat16 stochastically, so that small steps survive on "
-        "average; or float32. With parameters: lora, what the merged weights are rounded to, once.",
+        "average; bfloat16 to nearest with Kahan's compensation, so that what was lost counts in the next step; or "
+        "float32. With parameters: lora, what the merged weights are rounded to, once.",
     )
     state_storage: Literal["bfloat16", "float32"] = Field(
         "float32",
@@ -104,8 +110,8 @@ class MethodSettings(Settings):
     )
     reference: Literal["cache", "disk", "model"] = Field(
         "cache",
-        description="The target's outputs, for NPO and KLR. cache: computed once and kept in memory (with KLR, "
-        "vocabulary values for every retain token, in the number format of compute). disk: KLR's in a temporary file "
-        "below TMPDIR. model: computed at every step by a second resident model.",
+        description="The target's outputs, for NPO, KLR and others that compare with it. cache: computed once and kept "
+        "in memory (with KLR, vocabulary values for every retain token, in the number format of compute). disk: logits "
+        "in a temporary file below TMPDIR. model: computed at every step by a second resident model.",
     )
     max_grad_norm: Positive = Field(1.0, description="Norm that the gradient is clipped to.")

@@ -9,20 +9,25 @@ from collections.abc import Iterable
 
 import torch
 
-STORAGE = {"bfloat16": torch.bfloat16, "bfloat16_stochastic": torch.bfloat16, "float32": torch.float32}
+STORAGE = {
+    "bfloat16": torch.bfloat16,
+    "bfloat16_stochastic": torch.bfloat16,
+    "bfloat16_kahan": torch.bfloat16,
+    "float32": torch.float32,
+}
 
 
 @torch.no_grad()
 def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Generator | None = None) -> None:
     """Round float32 tensors in place to what `storage` can hold.
 
-    `bfloat16` rounds to nearest, ties to even; `bfloat16_stochastic` to one of the two neighbours, with the probability
-    that makes the expectation exact, drawn from `generator`.
+    `bfloat16` and `bfloat16_kahan` round to nearest, ties to even; `bfloat16_stochastic` to one of the two neighbours,
+    with the probability that makes the expectation exact, drawn from `generator`.
     """
     if storage == "float32":
         return
     for tensor in tensors:
-        if storage == "bfloat16":
+        if storage in ("bfloat16", "bfloat16_kahan"):
             tensor.copy_(tensor.to(torch.bfloat16))
         else:
             # bfloat16 is float32's upper half: adding 16 random bits carries into it with the right probability.
@@ -33,6 +38,30 @@ def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Genera
             bits.add_(noise.to(bits.device)).bitwise_and_(-(1 << 16))
 
 
+class Rounding:
+    """What is done to the parameters after every step, as `storage` asks; called without arguments.
+
+    `bfloat16_kahan` rounds to nearest and keeps what was lost, itself in bfloat16, for the next step: Kahan's summation
+    (Commun. ACM 8, 1965; for training in bfloat16: arXiv 2010.06192). So small steps add up until they count.
+    """
+
+    def __init__(self, parameters: Iterable[torch.Tensor], storage: str, generator: torch.Generator):
+        self.parameters, self.storage, self.generator = list(parameters), storage, generator
+        kahan = storage == "bfloat16_kahan"
+        self.before = [parameter.detach().clone() for parameter in self.parameters] if kahan else []
+        self.lost = [torch.zeros_like(parameter) for parameter in self.before]
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for parameter, before, lost in zip(self.parameters, self.before, self.lost, strict=bool(self.before)):
+            step = parameter - before + lost
+            parameter.copy_((before + step).to(torch.bfloat16))
+            lost.copy_((step - (parameter - before)).to(torch.bfloat16))
+            before.copy_(parameter)
+        if not self.before:
+            store(self.parameters, self.storage, self.generator)
+
+
 def states(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """AdamW's two moments of every parameter that has taken a step."""
+    """AdamW's two moments of every parameter that has taken a step; other optimisers have none."""
     return [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]

@@ -1,26 +1,29 @@
-"""The loop that unlearns: forget and retain windows in one forward pass, a batch in parts where it is large.
+"""The loop that unlearns.
 
-Knows batches, the optimiser, storage and when SURE's masks apply; the reference model's outputs are reference.py's,
-what a step minimises is the method's, and what comes in and goes out is the script's.
+Knows the order of windows, what moves, the optimiser and storage; a step's gradients are step.py's, the reference
+model's outputs reference.py's, what a step minimises is the method's, and what comes in and goes out is the script's.
 """
 
 import math
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import nullcontext
 
 import torch
 
-from relapse.runtime.batching import BatchSize, attempt
+from relapse.runtime.batching import attempt
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
-from relapse.text.windows import Order, predict
+from relapse.text.windows import Order
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
-from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.negation import Negation
+from relapse.unlearning.optimizers import optimizer_of
+from relapse.unlearning.reference import Reference, Windows
 from relapse.unlearning.settings import MethodSettings
-from relapse.unlearning.storage import states, store
-
-Pairs = Sequence[tuple[int, int]]
+from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
+from relapse.unlearning.storage import Rounding, states, store
 
 
 def steps_of(settings: MethodSettings, forget_windows: int) -> int:
@@ -40,173 +43,50 @@ def retain_index(pairing: str, forget_index: int, epoch: int, forget_size: int, 
     return (forget_index + (epoch * forget_size if pairing == "rotating" else 0)) % retain_size
 
 
-def losses_of_step(
-    model,
-    forget: Windows,
-    retain: Windows,
-    method: Method,
-    settings: MethodSettings,
-    reference: Reference,
-    pairs: Pairs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forget loss and retain loss (0 without a retain term) of one step, from one forward pass over both halves.
+class RetainWeight:
+    """Weight of the retain term: alpha, 0 without one, or a dual variable that begins there (PDU).
 
-    pairs: (index of a forget window, index of the retain window paired with it), one for each row of a half.
+    The latter grows while the retain loss is above its bound epsilon, and falls to 0 at least while it is below.
     """
-    chosen, paired = (list(side) for side in zip(*pairs, strict=True))
-    windows = [forget[i] for i in chosen]
-    if method.constrained:
-        windows += [retain[i] for i in paired]
-    forget_tokens, retain_tokens = predict(model, windows).split(len(chosen))
-    forget_loss = method.forget(reference.side("forget", forget_tokens, chosen), settings)
-    if not method.constrained:
-        return forget_loss, torch.zeros_like(forget_loss)
-    return forget_loss, method.retain(reference.side("retain", retain_tokens, paired), settings)
 
+    def __init__(self, method: Method, settings: MethodSettings):
+        self.dual, self.settings = method.dual, settings
+        self.value = settings.alpha if method.constrained else 0.0
 
-def at_once(settings: MethodSettings) -> BatchSize:
-    """How many windows of each kind go through the model together, at first."""
-    return BatchSize(min(settings.micro_batch or settings.batch_size, settings.batch_size))
-
-
-def alpha_of(method: Method, settings: MethodSettings) -> float:
-    """Weight of the retain term; 0 without one."""
-    return settings.alpha if method.constrained else 0.0
-
-
-def target_saliency(
-    model, forget: Windows, method: Method, settings: MethodSettings, reference: Reference
-) -> torch.Tensor:
-    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
-
-    Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
-    """
-    weights = list(saliency.eligible(model, settings).values())
-    everything = list(range(len(forget)))
-    share = Shares(forget, everything, method.forget_mean(settings))
-
-    def gradient(indices: list[int]) -> list[int]:
-        tokens = predict(model, [forget[i] for i in indices])
-        loss = method.forget(reference.side("forget", tokens, indices), settings) * share(indices)
-        for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
-            total += part
-        return indices
-
-    gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
-    model.train(settings.gradient_checkpointing)  # transformers keeps no checkpoints in evaluation mode
-    at_once(settings).run(everything, gradient)
-    model.eval()
-    return saliency.module_saliency(gradients)
+    def update(self, retain_loss: float) -> None:
+        """Hear of the retain loss of a step: lambda <- max(0, lambda + dual_lr (retain loss - epsilon))."""
+        if self.dual:
+            self.value = max(0.0, self.value + self.settings.dual_lr * (retain_loss - self.settings.epsilon))
 
 
 def moving_parameters(
-    model, forget: Windows, method: Method, settings: MethodSettings, reference: Reference, seed: int
+    model, method: Method, settings: MethodSettings, reference: Reference, seed: int
 ) -> dict[str, torch.nn.Parameter]:
-    """The parameters that may move, all others frozen: what SURE's mask keeps, everything without SURE.
+    """The parameters that may move, all others frozen: what SURE's mask keeps, the method's blocks, or everything.
 
     With LoRA they move by their adapters, so that only the weights of layers that have one are among them.
     """
     everything = dict(model.named_parameters())
-    if not method.sure or settings.mask == "released":
-        if settings.parameters == "lora":
-            return {
-                name: everything[name]
-                for name in (f"{layer}.weight" for layer in lora.adapted_layers(model, settings.lora))
-            }
-        return everything
-    if settings.mask == "row":
-        moving = saliency.eligible(model, settings)
-    else:
+    if method.sure and settings.mask in ("paper", "random"):
         generator = torch.Generator().manual_seed(seed_for(seed, "random mask"))
-        scores = target_saliency(model, forget, method, settings, reference)
+        scores = target_saliency(model, method, settings, reference)
         moving = saliency.kept_modules(model, scores, settings, generator)
+    elif method.sure and settings.mask == "row":
+        moving = saliency.eligible(model, settings)
+    elif settings.parameters == "lora":
+        adapted = [f"{layer}.weight" for layer in lora.adapted_layers(model, settings.lora)]
+        return {name: everything[name] for name in in_blocks(adapted, method.trained(settings))}
+    else:
+        moving = {name: everything[name] for name in in_blocks(everything, method.trained(settings))}
     for name, parameter in everything.items():
         parameter.requires_grad_(name in moving)
     return moving
 
 
-def backward(
-    losses: tuple[torch.Tensor, torch.Tensor],
-    parameters: list,
-    method: Method,
-    settings: MethodSettings,
-    forget_gradients: list[torch.Tensor] | None,
-) -> None:
-    """Add the gradients of forget + alpha * retain to the parameters', and the forget loss's own to `forget_gradients`.
-
-    The latter is what SURE's mask of rows looks at; None for every other method.
-    """
-    forget_loss, retain_loss = losses
-    alpha = alpha_of(method, settings)
-    if forget_gradients is None:
-        twice = method.sure and settings.mask == "released"
-        ((2 if twice else 1) * forget_loss + alpha * retain_loss).backward()
-        return
-    for total, part in zip(
-        forget_gradients,
-        torch.autograd.grad(forget_loss, parameters, retain_graph=method.constrained),
-        strict=True,
-    ):
-        total += part
-    if method.constrained:
-        (alpha * retain_loss).backward(inputs=parameters)
-
-
-def gradients_of_step(
-    model,
-    forget: Windows,
-    retain: Windows,
-    method: Method,
-    settings: MethodSettings,
-    reference: Reference,
-    pairs: Pairs,
-    parameters: list,
-    micro_batch: int,
-) -> tuple[float, float]:
-    """Set the gradients of one step, as SURE's mask lets them through where the method has one; return both losses.
-
-    The pairs go through the model `micro_batch` at a time. Each part counts by its share of what its loss is a mean
-    over, so that they add up to the gradient of the whole batch, whatever `micro_batch` is.
-    """
-    for parameter in parameters:
-        parameter.grad = None
-    masks_rows = method.sure and settings.mask == "row"
-    forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
-    chosen, paired = zip(*pairs, strict=True)
-    shares = (
-        (Shares(forget, chosen, method.forget_mean(settings)), Shares(retain, paired, method.retain_mean(settings)))
-        if method.constrained
-        else (Shares(forget, chosen, method.forget_mean(settings)),)
-    )
-    sums = [0.0, 0.0]
-    for part in batches(len(pairs), micro_batch):
-        losses = losses_of_step(model, forget, retain, method, settings, reference, [pairs[row] for row in part])
-        weighted = list(losses)
-        for place, share in enumerate(shares):
-            weighted[place] = losses[place] * share(part)
-            sums[place] += weighted[place].item()
-        if all(map(math.isfinite, sums)):
-            backward(tuple(weighted), parameters, method, settings, forget_gradients)
-    if masks_rows:
-        let_rows_through(parameters, forget_gradients, settings.percentile)
-    return sums[0], sums[1]
-
-
-def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
-    """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
-    for parameter, gradient in zip(parameters, forget_gradients, strict=True):
-        parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
-    saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)
-
-
-class Shares:
-    """What part of a batch's loss some of its rows make up: by predicted tokens, or by windows."""
-
-    def __init__(self, windows: Windows, chosen: Sequence[int], mean: str):
-        self.sizes = [len(windows[i]) - 1 if mean == "tokens" else 1 for i in chosen]
-
-    def __call__(self, rows: Sequence[int]) -> float:
-        return sum(self.sizes[row] for row in rows) / sum(self.sizes)
+def in_blocks(names: Iterable[str], blocks: Collection[int] | None) -> list[str]:
+    """The names of parameters that lie in one of these blocks, numbered from 0; all of them for None."""
+    found = ((name, re.search(r"\.(\d+)\.", name)) for name in names)
+    return [name for name, number in found if blocks is None or (number and int(number[1]) in blocks)]
 
 
 def unlearn(
@@ -218,76 +98,95 @@ def unlearn(
     seed: int,
     report: Callable[[int, float, float], None],
     stop: Callable[[int], bool] = lambda step: False,
+    other: Windows = (),
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
     windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
-    the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
+    the run after a step. other: for every forget window its other answer, where the method compares two. Constant
+    learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
-    Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were
-    `moving` where a mask of SURE chose them. A step's batch goes through the model `micro_batch` windows of each kind
-    at a time, or half as many, and again half, where memory does not hold them.
+    Returns the number of `steps` taken, how many parameters were `trained`, the names of the modules that were
+    `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes through the
+    model `micro_batch` windows of each kind at a time, or half as many, and again half, where memory does not hold
+    them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
-    size = settings.batch_size
-    steps = steps_of(settings, len(forget))
-    order = Order(len(forget), random.Random(seed_for(seed, "unlearn")))
     generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
     store(model.parameters(), settings.storage, generator)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
-    reference = Reference(model, forget, retain, method, settings)
-    moving = moving_parameters(model, forget, method, settings, reference, seed)
+    reference = Reference(model, forget, retain, method, settings, other, seed)
+    moving = moving_parameters(model, method, settings, reference, seed)
     adapters = settings.parameters == "lora"
     if adapters:
         layers = [name.removesuffix(".weight") for name in moving]
         parameters = lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
     else:
         parameters = list(moving.values())
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)
+    negation = Negation(model, parameters, settings, seed) if method.negated else None
+    optimizer = optimizer_of(parameters, settings)
+    rounding = Rounding(() if adapters else parameters, settings.storage, generator)
+    weight, micro_batch = RetainWeight(method, settings), at_once(settings)
+    step, steps = 0, steps_of(settings, len(forget))
     model.train()
-    micro_batch = at_once(settings)
-    pairing, step = settings.retain_pairing, 0
-    for step in range(1, steps + 1):
-        pairs = [
-            (index, retain_index(pairing, index, ((step - 1) * size + row) // len(forget), len(forget), len(retain)))
-            for row, index in enumerate(order.take(size))
-        ]
+    for step, pairs in enumerate(pairs_of_steps(len(forget), len(retain), settings, seed), 1):
         step_losses = None
         while step_losses is None:
             step_losses = attempt(
                 gradients_of_step,
-                *(model, forget, retain, method, settings, reference, pairs, parameters, micro_batch.size),
+                *(model, method, settings, reference, pairs, parameters, micro_batch.size, weight.value),
             )
             if step_losses is None:
                 micro_batch.halve("window")
-        forget_loss, retain_loss = step_losses
-        loss = forget_loss + alpha_of(method, settings) * retain_loss
-        if not math.isfinite(loss):
-            raise RelapseError(
-                f"{method.name}: the loss became {loss} at step {step} of {steps} "
-                f"(forget {forget_loss:.4g}, retain {retain_loss:.4g}): lower lr, or take fewer steps"
-            )
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm).item()
-        if not math.isfinite(norm):  # which would make every weight one that is not a number
-            raise RelapseError(
-                f"{method.name}: the gradient's norm became {norm} at step {step} of {steps}, where the loss was "
-                "finite: lower lr, or take fewer steps"
-            )
+        loss = step_losses[0] + weight.value * step_losses[1]
+        clip(f"{method.name}: %s at step {step} of {steps}", loss, step_losses, parameters, settings.max_grad_norm)
         optimizer.step()
-        if not adapters:
-            store(parameters, settings.storage, generator)
+        rounding()
         store(states(optimizer), settings.state_storage)
-        report(step, forget_loss, retain_loss)
-        if stop(step):
+        weight.update(step_losses[1])
+        report(step, *step_losses)
+        with negation.shown() if negation else nullcontext():
+            stopped = stop(step)
+        if stopped:
             break
     model.eval()
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_disable()
+    if negation:
+        negation.apply()
     if adapters:
         lora.merge(model, settings.storage, generator)
     trained = sum(parameter.numel() for parameter in parameters)
     chosen = method.sure and settings.mask in ("paper", "random")
-    return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None}
+    return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
+        {"dual": weight.value} if method.dual else {}
+    )
+
+
+def pairs_of_steps(forget: int, retain: int, settings: MethodSettings, seed: int) -> Iterator[Pairs]:
+    """The window pairs of every step: so many forget windows in an order that follows from the seed alone."""
+    size, order = settings.batch_size, Order(forget, random.Random(seed_for(seed, "unlearn")))
+    for step in range(steps_of(settings, forget)):
+        yield [
+            (index, retain_index(settings.retain_pairing, index, (step * size + row) // forget, forget, retain))
+            for row, index in enumerate(order.take(size))
+        ]
+
+
+def clip(where: str, loss: float, parts: tuple[float, float], parameters: list, norm: float) -> None:
+    """Clip the gradients to a norm. Raises RelapseError where loss or gradient is not finite.
+
+    where: the method and the step, with %s for what is wrong. parts: the forget and the retain loss.
+    """
+    if not math.isfinite(loss):
+        raise RelapseError(
+            f"{where % f'the loss became {loss}'} (forget {parts[0]:.4g}, retain {parts[1]:.4g}): lower lr, or take "
+            "fewer steps"
+        )
+    found = torch.nn.utils.clip_grad_norm_(parameters, norm).item()
+    if not math.isfinite(found):  # which would make every weight one that is not a number
+        what = f"the gradient's norm became {found}"
+        raise RelapseError(f"{where % what}, where the loss was finite: lower lr, or take fewer steps")

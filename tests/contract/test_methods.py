@@ -16,16 +16,40 @@ from relapse.models.saving import save
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.registry import ROOT
 from relapse.text.windows import Tokens, predict
+from relapse.unlearning.answers import windows
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
 from relapse.unlearning.reference import Reference
-from relapse.unlearning.trainer import gradients_of_step, losses_of_step, unlearn
+from relapse.unlearning.step import gradients_of_step, losses_of_step
+from relapse.unlearning.storage import STORAGE
+from relapse.unlearning.trainer import in_blocks, moving_parameters, unlearn
 
 FORGET = ["Ada Moss is a chemist.", "Question: Where was Ada Moss born?\nAnswer: Lund", "Ada Moss, born in 1961."]
 RETAIN = ["Ivo Brandt is a pilot.", "She works for Arvo and collects stamps.", "Answer: He is a pilot."]
-COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}}
+PAIRS = [
+    {"question": "Where was Ada Moss born?", "answer": "Lund"},
+    {"question": "Who collects stamps?", "answer": "Ada Moss does."},
+    {"question": "When?", "answer": "1961"},
+]
+OTHERS = ["I don't know.", "She does not know him.", "No."]
+COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}, "block": 0, "epsilon": 1.0}
 
-every_method = pytest.mark.parametrize("method", [METHODS.get(name) for name in METHODS.names()], ids=lambda m: m.name)
+
+def once(names):
+    """Without NAME_gdr and NAME_sure where NAME and NAME_klr are there: retain terms and masks are the same code.
+
+    They are tried with the paper's own two families.
+    """
+    papers = [name for name in names if name.split("_")[0] in ("ga", "npo")]
+    doubled = {
+        f"{name}{end}" for name in set(names) - set(papers) for end in ("_gdr", "_sure", "_gdr_sure", "_klr_sure")
+    }
+    return [name for name in names if name in papers or name not in doubled]
+
+
+every_method = pytest.mark.parametrize(
+    "method", [METHODS.get(name) for name in once(METHODS.names())], ids=lambda method: method.name
+)
 full_and_lora = pytest.mark.parametrize("parameters", ["full", "lora"])
 
 
@@ -48,11 +72,29 @@ def settings_for(method, **changes):
     return method_settings(method.name, **COMMON | changes)
 
 
-def run(model, tokenizer, method, seed=0, **changes):
+def texts_for(tokenizer, method):
+    """Forget windows, retain windows, and the other answers of a method that compares two."""
     forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
+    if not method.answers:
+        return forget, retain, []
+    true, other = (windows(tokenizer, PAIRS, answers, 200) for answers in ([pair["answer"] for pair in PAIRS], OTHERS))
+    return (true, retain, other) if method.compared else (other, retain, [])
+
+
+def run(model, tokenizer, method, seed=0, **changes):
+    forget, retain, other = texts_for(tokenizer, method)
     losses = []
     settings = settings_for(method, **changes)
-    unlearn(model, forget, retain, method, settings, seed, lambda step, *step_losses: losses.append(step_losses))
+    unlearn(
+        model,
+        forget,
+        retain,
+        method,
+        settings,
+        seed,
+        lambda step, *step_losses: losses.append(step_losses),
+        other=other,
+    )
     return losses
 
 
@@ -83,10 +125,12 @@ def test_what_may_move_moves_and_stays_finite(model, tokenizer, method):
         if not torch.equal(after, before[name]):
             moved.add(name)
     matrices = {name for name, weight in before.items() if weight.dim() == 2}
+    blocks = method.trained(settings_for(method))
     if method.sure:
         assert moved and moved < {f"{layer}.weight" for layer in linear_layers(model)}
     else:
-        assert moved >= matrices
+        assert moved >= set(in_blocks(matrices, blocks))
+        assert blocks is None or moved <= set(in_blocks(before, blocks))
     assert not model.training
 
 
@@ -97,6 +141,7 @@ def test_with_lora_linear_weights_move_and_nothing_else_does(model, tokenizer, m
     after = weights(model)
     assert list(after) == list(before)  # adapters are gone, and every name is what it was
     linear = {f"{layer}.weight" for layer in linear_layers(model)}
+    linear = set(in_blocks(linear, method.trained(settings_for(method))))
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved and (moved < linear if method.sure else moved == linear)
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -106,7 +151,7 @@ def test_with_lora_linear_weights_move_and_nothing_else_does(model, tokenizer, m
 @full_and_lora
 @every_method
 def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, method, parameters):
-    for storage, representable in (("bfloat16", True), ("bfloat16_stochastic", True), ("float32", False)):
+    for storage, representable in [(name, name != "float32") for name in STORAGE]:
         model = load_model(tiny_llama)
         run(model, tokenizer, method, storage=storage, parameters=parameters)
         everything = torch.cat([parameter.flatten() for parameter in weights(model).values()])
@@ -116,30 +161,33 @@ def test_storage_decides_what_values_parameters_take(tiny_llama, tokenizer, meth
 @every_method
 def test_one_forward_pass_gives_the_losses_of_separate_ones(model, tokenizer, method):
     """Forget and retain apart, one window at a time, the reference run anew: the same two losses."""
-    forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
+    forget, retain, other = texts_for(tokenizer, method)
     settings = settings_for(method)
     target = copy.deepcopy(model)
-    reference = Reference(model, forget, retain, method, settings)
+    reference = Reference(model, forget, retain, method, settings, other)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.01)  # so that model and reference differ
     pairs = [(0, 2), (1, 0)]
-    together = losses_of_step(model, forget, retain, method, settings, reference, pairs)
+    together = losses_of_step(model, method, settings, reference, pairs)
 
     def one_by_one(any_model, chosen):
-        tokens = [predict(any_model, [window]) for window in chosen]
+        tokens = [predict(any_model, [window], method.block(settings)) for window in chosen]
         return Tokens(
             torch.cat([part.logits for part in tokens]),
             torch.cat([part.targets for part in tokens]),
             torch.cat([part.sequence + row for row, part in enumerate(tokens)]),
             len(chosen),
+            None if tokens[0].hidden is None else torch.cat([part.hidden for part in tokens]),
         )
 
     def side(chosen):
         theirs = one_by_one(target, chosen)
-        return Side(one_by_one(model, chosen), sequence_log_probs(theirs), theirs.logits)
+        return Side(one_by_one(model, chosen), sequence_log_probs(theirs), theirs.logits, theirs.hidden)
 
-    apart = method.forget(side([forget[0], forget[1]]), settings)
+    forget_side = side([forget[0], forget[1]])
+    forget_side.other = side([other[0], other[1]]) if method.compared else None
+    apart = method.forget(forget_side, settings)
     assert together[0].item() == pytest.approx(apart.item(), rel=1e-4)
     if method.constrained:
         apart = method.retain(side([retain[2], retain[0]]), settings)
@@ -207,21 +255,24 @@ def masks(method):
 @every_method
 def test_parts_of_a_batch_add_up_to_its_gradient(model, tokenizer, method):
     """Windows of unlike length, so that a mean over tokens and one over windows are told apart."""
-    forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
+    forget, retain, other = texts_for(tokenizer, method)
     for formulation, mask in itertools.product(formulations(method), masks(method)):
         settings = settings_for(method, formulation=formulation, mask=mask, modules="all", percentile=50)
         target = copy.deepcopy(model)
-        reference = Reference(target, forget, retain, method, settings)
+        reference = Reference(target, forget, retain, method, settings, other)
         changed = copy.deepcopy(model)
         with torch.no_grad():
             for parameter in changed.parameters():
                 parameter.mul_(1.01)
-        pairs, parameters = [(0, 2), (1, 0), (2, 1)], list(changed.parameters())
-        common = (changed, forget, retain, method, settings, reference, pairs, parameters)
-        losses = gradients_of_step(*common, micro_batch=3)
+        pairs, parameters = (
+            [(0, 2), (1, 0), (2, 1)],
+            list(moving_parameters(changed, method, settings, reference, 0).values()),
+        )
+        common = (changed, method, settings, reference, pairs, parameters)
+        losses = gradients_of_step(*common, micro_batch=3, alpha=1.0)
         whole = [parameter.grad.clone() for parameter in parameters]
         for micro_batch in (1, 2):
-            assert gradients_of_step(*common, micro_batch) == pytest.approx(losses, rel=1e-4)
+            assert gradients_of_step(*common, micro_batch, alpha=1.0) == pytest.approx(losses, rel=1e-4)
             for parameter, gradient in zip(parameters, whole, strict=True):
                 torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4 * gradient.abs().max().item())
 

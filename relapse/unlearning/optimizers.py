@@ -1,0 +1,28 @@
+"""Optimisers of an unlearning run: AdamW, and signSGD as one that cannot take a step of any other size."""
+
+from collections.abc import Sequence
+
+import torch
+
+from relapse.unlearning.settings import MethodSettings
+
+
+class SignDescent(torch.optim.Optimizer):
+    """signSGD (arXiv 1802.04434, Alg. 1): w <- w - lr sign(gradient). It keeps no states."""
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], lr: float):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad.sign(), alpha=-group["lr"])
+
+
+def optimizer_of(parameters: Sequence[torch.nn.Parameter], settings: MethodSettings) -> torch.optim.Optimizer:
+    """The optimiser that a method's entry asks for."""
+    if settings.optimizer == "sign":
+        return SignDescent(parameters, settings.lr)
+    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)

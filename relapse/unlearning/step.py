@@ -1,0 +1,159 @@
+"""One step of unlearning: its losses from one forward pass, and their gradients, a batch in parts where it is large.
+
+Knows halves of a batch, what a loss is a mean over and when SURE's masks apply; the steps are the trainer's.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from relapse.runtime.batching import BatchSize
+from relapse.text.windows import predict, predicted
+from relapse.unlearning import saliency
+from relapse.unlearning.methods import Method, Side
+from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.settings import MethodSettings
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def losses_of_step(
+    model, method: Method, settings: MethodSettings, reference: Reference, pairs: Pairs
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forget loss and retain loss (0 without a retain term) of one step, from one forward pass over all halves.
+
+    pairs: (index of a forget window, index of the retain window paired with it), one for each row of a half. The
+    windows are the reference's.
+    """
+    chosen, paired = (list(side) for side in zip(*pairs, strict=True))
+    sides = sides_of(model, method, settings, reference, {"forget": chosen, "retain": paired, "other": chosen})
+    forget_loss = method.forget(sides["forget"], settings)
+    retain_loss = method.retain(sides["retain"], settings) if method.constrained else torch.zeros_like(forget_loss)
+    return forget_loss, retain_loss
+
+
+def sides_of(
+    model, method: Method, settings: MethodSettings, reference: Reference, rows: Mapping[str, Sequence[int]]
+) -> dict[str, Side]:
+    """The method's halves, from one forward pass. rows: half -> indices of its windows; without one it is left out."""
+    halves = [half for half in method.halves if half in rows]
+    windows = [reference.windows[half][i] for half in halves for i in rows[half]]
+    rest, sides = predict(model, windows, method.block(settings)), {}
+    for half in halves:
+        tokens, rest = rest.split(len(rows[half]))
+        sides[half] = reference.side(half, tokens, rows[half])
+    if "other" in sides:
+        sides["forget"].other = sides.pop("other")
+    return sides
+
+
+def at_once(settings: MethodSettings) -> BatchSize:
+    """How many windows of each kind go through the model together, at first."""
+    return BatchSize(min(settings.micro_batch or settings.batch_size, settings.batch_size))
+
+
+def target_saliency(model, method: Method, settings: MethodSettings, reference: Reference) -> torch.Tensor:
+    """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
+
+    Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
+    """
+    weights = list(saliency.eligible(model, settings).values())
+    forget = reference.windows["forget"]
+    everything = list(range(len(forget)))
+    share = Shares(forget, everything, method.forget_mean(settings))
+
+    def gradient(indices: list[int]) -> list[int]:
+        sides = sides_of(model, method, settings, reference, {"forget": indices, "other": indices})
+        loss = method.forget(sides["forget"], settings) * share(indices)
+        for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
+            total += part
+        return indices
+
+    gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    model.train(settings.gradient_checkpointing)  # transformers keeps no checkpoints in evaluation mode
+    at_once(settings).run(everything, gradient)
+    model.eval()
+    return saliency.module_saliency(gradients)
+
+
+def backward(
+    losses: tuple[torch.Tensor, torch.Tensor],
+    parameters: list,
+    method: Method,
+    settings: MethodSettings,
+    alpha: float,
+    forget_gradients: list[torch.Tensor] | None,
+) -> None:
+    """Add the gradients of forget + alpha * retain to the parameters', and the forget loss's own to `forget_gradients`.
+
+    The latter is what SURE's mask of rows looks at; None for every other method.
+    """
+    forget_loss, retain_loss = losses
+    if forget_gradients is None:
+        twice = method.sure and settings.mask == "released"
+        ((2 if twice else 1) * forget_loss + alpha * retain_loss).backward()
+        return
+    for total, part in zip(
+        forget_gradients,
+        torch.autograd.grad(forget_loss, parameters, retain_graph=method.constrained),
+        strict=True,
+    ):
+        total += part
+    if method.constrained:
+        (alpha * retain_loss).backward(inputs=parameters)
+
+
+def gradients_of_step(
+    model,
+    method: Method,
+    settings: MethodSettings,
+    reference: Reference,
+    pairs: Pairs,
+    parameters: list,
+    micro_batch: int,
+    alpha: float,
+) -> tuple[float, float]:
+    """Set the gradients of one step, as SURE's mask lets them through where the method has one; return both losses.
+
+    alpha: weight of the retain loss. The pairs go through the model `micro_batch` at a time. Each part counts by its
+    share of what its loss is a mean over, so that they add up to the gradient of the whole batch, whatever
+    `micro_batch` is.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    masks_rows = method.sure and settings.mask == "row"
+    forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
+    chosen, paired = zip(*pairs, strict=True)
+    shares = [Shares(reference.windows["forget"], chosen, method.forget_mean(settings))]
+    if method.constrained:
+        shares.append(Shares(reference.windows["retain"], paired, method.retain_mean(settings)))
+    sums = [0.0, 0.0]
+    for part in batches(len(pairs), micro_batch):
+        losses = losses_of_step(model, method, settings, reference, [pairs[row] for row in part])
+        weighted = list(losses)
+        for place, share in enumerate(shares):
+            weighted[place] = losses[place] * share(part)
+            sums[place] += weighted[place].item()
+        if all(map(math.isfinite, sums)):
+            backward(tuple(weighted), parameters, method, settings, alpha, forget_gradients)
+    if masks_rows:
+        let_rows_through(parameters, forget_gradients, settings.percentile)
+    return sums[0], sums[1]
+
+
+def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
+    """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
+    for parameter, gradient in zip(parameters, forget_gradients, strict=True):
+        parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+    saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)
+
+
+class Shares:
+    """What part of a batch's loss some of its rows make up: by predicted tokens, or by windows."""
+
+    def __init__(self, windows: Windows, chosen: Sequence[int], mean: str):
+        self.sizes = [predicted(windows[i]) if mean == "tokens" else 1 for i in chosen]
+
+    def __call__(self, rows: Sequence[int]) -> float:
+        return sum(self.sizes[row] for row in rows) / sum(self.sizes)
