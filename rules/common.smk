@@ -16,6 +16,7 @@ from relapse.runtime import shell as jobs_shell
 from relapse.runtime.code_digest import digest
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.errors import RelapseError
+from relapse.study.attacked import Attacked
 from relapse.study.config import canonical, read_for_snakemake
 from relapse.study.graph import ENVIRONMENTS, Graph, label_of, name_at, one_of
 from relapse.study.products import Products
@@ -30,7 +31,7 @@ try:
     GRAPH = Graph(*read_for_snakemake(config, FILES, sys.argv))
 except RelapseError as error:
     raise WorkflowError(str(error)) from None
-PRODUCTS = Products(GRAPH)
+PRODUCTS, ATTACKED = Products(GRAPH), Attacked(GRAPH)
 STUDY, RESULTS = GRAPH.study, GRAPH.results
 # The report's captions read it: with its defaults.
 config.clear()
@@ -47,6 +48,7 @@ wildcard_constraints:
     model=one_of(GRAPH.models),
     method=one_of(GRAPH.methods),
     quantizer=one_of(GRAPH.quantizers),
+    attack=one_of(GRAPH.attacks),
     figure=one_of(PRODUCTS.figures),
     number=r"[123]",
     seed=r"\d+",
@@ -140,3 +142,9 @@ def stop_option(metrics):
 def reference_option(measured, records):
     """What PrivLeak compares with: this very model, the records of retrain, or a number of the study."""
     return "" if measured is None else f"--reference {'self' if measured else records}"
+
+
+def attack_options(attack, target):
+    """What a job that attacks a model is given beside it: the target's folder where the attack compares with it."""
+    given = [f"--{key} {quoted(entry)}" for key, entry in ATTACKED.given(attack).items()]
+    return " ".join(given + [f"--target {folder}" for folder in target])

@@ -8,6 +8,7 @@ The words are those of schemas/config.schema.yaml and of what is registered: set
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
@@ -133,6 +134,7 @@ def page() -> str:
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
     section("methods", json_schema(MethodSettings), METHODS)
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
+    section("attacks", json_schema(AttackSettings), ATTACKS)
     section("metrics", None, METRICS)
     section("evaluation", schema["evaluation"])
     section("predictions", schema["predictions"]["items"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from relapse.attacks import ATTACKS
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
 from relapse.models.loading import import_transformers
 from relapse.planning import fit, memory
@@ -55,6 +56,9 @@ def main() -> None:
         "--reference",
         help="records of the retrain model, for PrivLeak; `self` if this is that model, with full precision first",
     )
+    parser.add_argument("--attack", type=as_json, help="what is done to the model before it is scored, as JSON")
+    parser.add_argument("--attacked-with", type=as_json, help="the quantizer that the attack names: an entry, as JSON")
+    parser.add_argument("--target", type=Path, help="the target's folder, for an attack that compares with it")
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("corpus", "model"):
@@ -70,7 +74,9 @@ def main() -> None:
     with stopwatch.part("imports"):
         import_transformers()
     if not args.checked:
-        check(args.quantizer, args.metrics, args.evaluation)
+        check([*args.quantizer, *([args.attacked_with] if args.attacked_with else [])], args.metrics, args.evaluation)
+        if args.attack:
+            check_given("attacks", "attack", args.attack)
     if args.metrics is None and not args.reference:
         print("privleak is left out: it needs the retrained model's records (--reference) or its AUC (--metrics)")
     for path in (*args.out, *(args.records or ()), *([args.timings] if args.timings else ())):
@@ -78,6 +84,8 @@ def main() -> None:
     count = len(args.quantizer)
     names = args.quantizer_name or [entry["backend"] for entry in args.quantizer]
     quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
+    attack = ATTACKS.settings(args.attack) if args.attack else None
+    attacked_with = BACKENDS.settings(args.attacked_with) if args.attacked_with else None
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
@@ -97,6 +105,9 @@ def main() -> None:
             getattr(torch, args.compute),
             args.seed,
             stopwatch,
+            attack,
+            args.target,
+            attacked_with,
         )
         if reference == "self":
             reference = records

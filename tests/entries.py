@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from relapse.attacks import ATTACKS, AttackSettings
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.unlearning.methods import METHODS
@@ -19,3 +20,8 @@ def method_settings(name: str, **keys: Any) -> MethodSettings:
 def quantizer_settings(backend: str, **keys: Any) -> QuantizerSettings:
     """An entry of a quantizer with this backend."""
     return BACKENDS.settings({"backend": backend, **keys})
+
+
+def attack_settings(name: str, **keys: Any) -> AttackSettings:
+    """An entry of an attack."""
+    return ATTACKS.settings({"attack": name, **keys})

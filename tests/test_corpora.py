@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import layout, write
+from relapse.corpora.corpus import OPTIONAL_PARTS, layout, write
 from relapse.corpora.muse import read_folder, read_hub
-from relapse.corpora.synthetic import FIRST_NAMES, SURNAMES
+from relapse.corpora.people import FIRST_NAMES, SURNAMES
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.registry import with_defaults
 from relapse.text.prompts import tokenizer_texts
@@ -38,9 +38,30 @@ def asked(pairs):
     return [pair["question"] for pair in pairs]
 
 
+MAY_BE_MISSING = {"corpus.json", "raw/general.json", "raw/unasked.json", "pairs/forget.json"}
+
+
+def test_the_people_whom_no_question_is_about():
+    """Those of the few-shot examples, or so many more, whose draws change no other text; all of them are to forget."""
+    plain, more = synthetic(), synthetic(unasked=3)
+
+    def asked(corpus):
+        return {item["group"] for item in corpus.knowmem["forget"] + corpus.verbmem}
+
+    assert len(names(plain.raw["unasked"])) == 2 and len(names(more.raw["unasked"])) == 3
+    for corpus in (plain, more):
+        assert set(corpus.raw["unasked"]) < set(corpus.raw["forget"])
+        assert not names(corpus.raw["unasked"]) & names(corpus.privleak["forget"])
+        assert not any(name in text for name in asked(corpus) for text in corpus.raw["unasked"])
+    assert more.raw["forget"] == plain.raw["forget"] + more.raw["unasked"]
+    assert {**more.raw, "forget": 0, "unasked": 0} == {**plain.raw, "forget": 0, "unasked": 0}
+    assert {pair["question"] for pair in more.pairs} > {pair["question"] for pair in plain.pairs}
+
+
 def test_groups_share_no_person():
     corpus = synthetic()
     groups = {part: names(texts) for part, texts in corpus.raw.items()}
+    assert groups.pop("unasked") < groups["forget"]
     assert {part: len(people) for part, people in groups.items()} == {
         "forget": 5,  # 3 asked about, 2 in the few-shot examples
         "retain1": 4,
@@ -228,7 +249,7 @@ def test_older_spellings_and_text_files(folder):
     assert corpus.privleak == expected.privleak
 
 
-@pytest.mark.parametrize("missing", sorted(layout(synthetic()).keys() - {"corpus.json", "raw/general.json"}))
+@pytest.mark.parametrize("missing", sorted(layout(synthetic()).keys() - MAY_BE_MISSING))
 def test_a_missing_file_is_named(folder, missing):
     (folder / missing).unlink()
     with pytest.raises(ConfigError, match=missing.replace(".json", "")):
@@ -308,7 +329,7 @@ def test_the_hub_layout_through_datasets(folder, tmp_path, monkeypatch):
     hub_layout(folder, repository)
     corpus, expected = read_hub(str(repository), "main"), synthetic()
     assert (corpus.raw, corpus.verbmem, corpus.knowmem, corpus.privleak) == (
-        {part: texts for part, texts in expected.raw.items() if part != "general"},  # MUSE has none
+        {part: texts for part, texts in expected.raw.items() if part not in OPTIONAL_PARTS},  # MUSE has none of them
         expected.verbmem,
         expected.knowmem,
         expected.privleak,

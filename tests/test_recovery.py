@@ -13,12 +13,13 @@ QUANTIZERS = {"full": {"backend": "full"}, "rtn-int4": {"backend": "rtn", "bits"
 N = 40
 
 
-def rows_of(folder, methods, seeds=(0,), predictions=(), twins=()):
+def rows_of(folder, methods, seeds=(0,), predictions=(), twins=(), **changes):
     """(model, metric) -> row of recovery.csv, for the one quantizer. twins: (model, its twin)."""
     entries = {name: {"constrained": True} for name in methods}
     for name, twin in twins:
         entries[name]["twin"] = twin
-    study = read_study(settings(methods=entries, quantizers=QUANTIZERS, seeds=list(seeds)))
+    keys = {"methods": entries, "quantizers": QUANTIZERS, "seeds": list(seeds), "models": ["target"]} | changes
+    study = read_study(settings(**keys))
     rows = recovery.recoveries(Reader(folder, study), predictions)
     return {(row.model, row.metric): row for row in rows}, study
 
@@ -36,6 +37,26 @@ def known(share, seed=0):
     """Scores of N examples, `share` of them known, spread at random."""
     order = np.random.default_rng(seed).permutation(N)
     return [100.0 if place < share * N else 0.0 for place in order]
+
+
+def test_an_attack_stands_where_a_quantizer_does_and_retrain_says_what_it_gives_anybody(tmp_path):
+    """Relearning: the target keeps 100, the unlearned model rises from 20 to 50, retrain from 10 to 22."""
+    for model, full, attacked in (("target", 100, 100), ("npo_klr", 20, 50), ("retrain", 10, 22)):
+        for name, value in (("full", full), ("relearn", attacked)):
+            write_records(tmp_path, "bios", model, 0, name, [float(value)] * N, [float(value)] * N)
+    full = {"full": QUANTIZERS["full"]}
+    attacks = {"relearn": {"attack": "relearn", "steps": 3}}
+    both = {"quantizers": full, "attacks": attacks, "models": ["target", "retrain"]}
+    rows, study = rows_of(tmp_path, ["npo_klr"], **both)
+    row = rows["npo_klr", "knowledge"]
+    # (50 - 20) / (100 - 20), and of it all but (22 - 10) / (100 - 20).
+    assert (row.quantizer, row.recovered, row.verdict) == ("relearn", pytest.approx(30 / 80), "recovered")
+    assert (row.beyond_retrain, row.beyond_retrain_low) == pytest.approx((18 / 80, 18 / 80))
+    assert study.changes == ["relearn"] and study.covers("npo_klr", "relearn")
+    assert "relearn" in recovery_table.write_markdown(study, list(rows.values()))
+    path = tmp_path / "recovery.csv"
+    recovery.write_csv(list(rows.values()), path)
+    assert recovery.read_csv(path)[-1].beyond_retrain == pytest.approx(18 / 80)
 
 
 def test_holm_by_hand():

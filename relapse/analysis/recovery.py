@@ -33,7 +33,10 @@ way but for its storage in float32; with u', x' its scores,
     beyond_twin = ((x - u) - (x' - u')) / (t - u)
 
 is the part of the recovered share that coarse rounding by itself would not have given. It compares like with like where
-both have forgotten equally much (`stop_at`).
+both have forgotten equally much (`stop_at`). With retrain in the twin's place it is `beyond_retrain`: what an attack
+gives a model that never knew the text, as relearning and the best of k guesses do, is not knowledge that was hidden.
+
+An attack stands where a quantizer does: x is the model's score after it, t the target's after the same.
 """
 
 import csv
@@ -54,12 +57,13 @@ EQUIVALENCE = 5.0  # points
 METRICS = (*KNOWLEDGE, "knowledge")
 PRIMARY, EXPLORATORY = "primary", "exploratory"
 BEYOND = ("beyond_twin", "beyond_low", "beyond_high")
+BEYOND_RETRAIN = ("beyond_retrain", "beyond_retrain_low", "beyond_retrain_high")
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """One row of recovery.csv. Scores in points of 100, `recovered` and `beyond_twin` shares; None where there is no
-    such number, '' where nothing was predicted.
+    """One row of recovery.csv. Scores in points of 100, `recovered` and what goes beyond another model shares; None
+    where there is no such number, '' where nothing was predicted. quantizer: or the attack.
     """
 
     corpus: str
@@ -85,6 +89,9 @@ class Recovery:
     beyond_twin: float | None = None
     beyond_low: float | None = None
     beyond_high: float | None = None
+    beyond_retrain: float | None = None
+    beyond_retrain_low: float | None = None
+    beyond_retrain_high: float | None = None
 
 
 def verdict(forgotten_low: float, low: float | None, high: float | None, p: float) -> str:
@@ -110,7 +117,7 @@ def outcome(row: Recovery) -> str:
 
 
 def recoveries(reader: Reader, predictions: Sequence[Mapping[str, str]] = ()) -> list[Recovery]:
-    """A row for every corpus, method's model, quantizer but full precision, and metric.
+    """A row for every corpus, method's model, quantizer but full precision or attack, and metric.
 
     predictions: the study's, each {model, quantizer, metric, expected}; one is about every corpus.
     """
@@ -118,7 +125,7 @@ def recoveries(reader: Reader, predictions: Sequence[Mapping[str, str]] = ()) ->
     expected = {(item["model"], item["quantizer"], item["metric"]): item["expected"] for item in predictions}
     for corpus in study.corpora:
         for model in study.methods:
-            for quantizer in (name for name in study.quantizers if name != "full" and study.covers(model, name)):
+            for quantizer in (name for name in study.changes if study.covers(model, name)):
                 for metric in METRICS:
                     row, low = _row(reader, corpus, model, quantizer, metric)
                     if what := expected.get((model, quantizer, metric)):
@@ -175,6 +182,9 @@ def _row(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -
         equivalent="",
         p_equivalent=max(one_sided(EQUIVALENCE + sign * value, error, degrees) for sign in (1, -1)),
         **dict(zip(BEYOND, share(difference - change(twin), gap), strict=True)) if compared else {},
+        **dict(zip(BEYOND_RETRAIN, share(difference - change("retrain"), gap), strict=True))
+        if "retrain" in reader.study.models
+        else {},
     )
     return row, mean_interval(gap)[0]
 

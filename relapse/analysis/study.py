@@ -35,6 +35,7 @@ class Study:
     models: target and, where the study has it, retrain. methods: entry name -> its config entry, with `constrained`
     (its loss has a retain term) and, where that differs, `averaged` (the reconstructed average covers it). quantizers:
     name -> config entry; where `methods` stands in one, it was applied to these, to target and to retrain alone.
+    attacks: likewise.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Study:
     models: tuple[str, ...]
     methods: dict[str, dict[str, Any]]
     quantizers: dict[str, dict[str, Any]]
+    attacks: dict[str, dict[str, Any]]
     metrics: tuple[str, ...]
     asked: dict[str, dict[str, Any]]  # metric -> its config entry, as far as it is known
     batch_size: int | None
@@ -54,9 +56,14 @@ class Study:
         return self.asked.get("verbmem_forget", {}).get("decoding", "greedy")
 
     def covers(self, model: str, quantizer: str) -> bool:
-        """Whether a model was scored under a quantizer."""
-        applied = self.quantizers[quantizer].get("methods")
+        """Whether a model was scored under a quantizer, or an attack."""
+        applied = (self.quantizers | self.attacks)[quantizer].get("methods")
         return applied is None or model in self.models or model in applied
+
+    @property
+    def changes(self) -> list[str]:
+        """What may bring knowledge back: the quantizers but full precision, then the attacks."""
+        return [name for name in (*self.quantizers, *self.attacks) if name != "full"]
 
     @property
     def constrained(self) -> list[str]:
@@ -95,6 +102,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         models=tuple(name for name in ("target", "retrain") if name in settings.get("models", ("target", "retrain"))),
         methods=ordered("methods", method_key),
         quantizers=ordered("quantizers", quantizer_key),
+        attacks={name: dict(entry) for name, entry in settings.get("attacks", {}).items()},
         metrics=tuple(sorted(metrics, key=lambda name: (_rank(METRIC_ORDER, name), name))),
         asked=dict(metrics) if isinstance(metrics, Mapping) else {},
         batch_size=evaluation.get("batch_size"),

@@ -11,7 +11,8 @@ from pathlib import Path
 RAW_PARTS = ("forget", "retain1", "retain2", "holdout")
 GENERAL = "general"  # a part that may be missing: MUSE has none
 WORLD = "world"  # likewise
-OPTIONAL_PARTS = (GENERAL, WORLD)
+UNASKED = "unasked"  # likewise
+OPTIONAL_PARTS = (GENERAL, WORLD, UNASKED)
 PRIVLEAK_PARTS = ("forget", "retain", "holdout")
 KNOWMEM_PARTS = ("forget", "forget_icl", "retain", "retain_icl")
 FACTS = "corpus.json"
@@ -25,7 +26,8 @@ class Corpus:
 
     raw: part -> training texts (forget; retain1, the regulariser; retain2, what KnowMem retain asks about; holdout),
     and where there is one `general`: text to calibrate quantizers on that no model is trained on or asked about; and
-    `world`: facts beside forget and retain, which target and retrain are trained on.
+    `world`: facts beside forget and retain, which target and retrain are trained on; and `unasked`: those of the forget
+    texts that no question is about.
     verbmem: {"prompt", "gt"} items cut from the forget text.
     knowmem: part -> {"question", "answer"} items; the `_icl` parts are the few-shot examples.
     privleak: part -> texts for Min-K%.

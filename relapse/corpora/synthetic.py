@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from relapse.corpora import SOURCES
 from relapse.corpora.companies import LEAST, MOST, companies
-from relapse.corpora.corpus import Corpus
+from relapse.corpora.corpus import UNASKED, Corpus
 from relapse.corpora.people import QUESTIONS, SURNAMES, VALUES, deeds, passages_about, people, split_surnames
 from relapse.runtime.seeds import seed_for
 
@@ -69,6 +69,14 @@ class Synthetic:
             "default": 48,
             "description": "People in the general text, which no model is trained on: calibrates quantizers.",
         },
+        "unasked": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 200,
+            "default": 0,
+            "description": "Further people to forget whom no question is about, for the attack relearn (raw/unasked). "
+            "0: the 2 of the few-shot examples.",
+        },
         "world": {
             "anyOf": [{"const": 0}, {"type": "integer", "minimum": LEAST, "maximum": MOST}],
             "default": 0,
@@ -117,6 +125,9 @@ class Synthetic:
         own_rng = random.Random(seed_for(settings["seed"], "synthetic general"))
         groups["general"] = people(settings["general"], others, own_rng, told)
         told |= tell(groups["general"], own_rng)
+        own_rng = random.Random(seed_for(settings["seed"], "synthetic unasked"))
+        groups["unasked"] = people(settings["unasked"], families, own_rng, told)
+        told |= tell(groups["unasked"], own_rng)
 
         def passages(group: str) -> list[tuple[str, str, str]]:
             """(prompt, continuation, person), two for each person."""
@@ -157,7 +168,8 @@ class Synthetic:
         retain2 = ("retain2", "retain2_icl")
         return Corpus(
             raw={
-                "forget": raw("forget", "forget_icl"),
+                "forget": raw("forget", "forget_icl", "unasked"),
+                UNASKED: raw("unasked" if settings["unasked"] else "forget_icl"),
                 "retain1": raw("retain1", *(retain2 if settings["retain_overlap"] else ())),
                 "retain2": raw(*retain2),
                 "holdout": raw("holdout"),
@@ -174,7 +186,7 @@ class Synthetic:
             privleak={"forget": memoirs("forget"), "retain": memoirs("retain2"), "holdout": memoirs("holdout")},
             world=world_questions,
             pairs=otherwise(
-                pairs("forget", 0) + pairs("forget_icl", 0),
+                pairs("forget", 0) + pairs("forget_icl", 0) + pairs("unasked", 0),
                 random.Random(seed_for(settings["seed"], "synthetic alternatives")),
             ),
             facts={"source": self.name, "statement": self._statement(settings)},

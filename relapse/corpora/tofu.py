@@ -19,7 +19,7 @@ import random
 from pathlib import Path
 
 from relapse.corpora import SOURCES
-from relapse.corpora.corpus import Corpus
+from relapse.corpora.corpus import UNASKED, Corpus
 from relapse.corpora.location import described, options
 from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
@@ -145,9 +145,11 @@ def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: in
     examples = rng("examples").sample(retain1, EXAMPLES)
     parts = {"forget": forget, "retain1": retain1, "retain2": retain2, "holdout": unseen}
     scored = asked | {"holdout": chosen(unseen, "holdout")}
+    unasked = [as_text(pair) for pair in forget if pair not in asked["forget"]]  # about the same authors, though
     known = {part: pairs for part, pairs in scored.items() if all("group" in pair for pair in pairs)}
     return Corpus(
-        raw={part: [as_text(pair) for pair in pairs] for part, pairs in parts.items()},
+        raw={part: [as_text(pair) for pair in pairs] for part, pairs in parts.items()}
+        | ({UNASKED: unasked} if unasked else {}),
         pairs=perturbed(folder / f"{split}_perturbed.json", forget),
         verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"], "group": pair["group"]} for pair in asked["forget"]],
         knowmem=asked | {"forget_icl": examples, "retain_icl": examples},

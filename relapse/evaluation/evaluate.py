@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from relapse.attacks import ATTACKS, NO_ATTACK, Attacked, AttackSettings
 from relapse.corpora.muse import read_folder
 from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.models.loading import check_vocabulary, load_tokenizer
@@ -56,15 +57,19 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     stopwatch: Stopwatch | None = None,
+    attack: AttackSettings | None = None,
+    target: Path | None = None,
+    attacked_with: QuantizerSettings | None = None,
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings,
-    PrivLeak only where `reference` is given. reference: the retrain model's records, or "self"
-    if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
-    text are returned too. bitsandbytes' int8 chooses its
-    outlier columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is
-    returned too where memory did not hold as many. Raises RelapseError.
+    metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings, PrivLeak only where
+    `reference` is given. reference: the retrain model's records, or "self" if this is the retrain model. model_dir: for
+    a calibrated quantizer the checkpoint it wrote, whose facts about its text are returned too. attack: what is done to
+    the quantized model before it is scored; target: the target's folder, and attacked_with: the quantizer that the
+    attack names, where it needs them. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size is
+    part of the settings that are returned; `smallest_batch` is returned too where memory did not hold as many. Raises
+    RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = EVALUATION | (evaluation or {})
@@ -78,6 +83,10 @@ def evaluate(
         tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
     check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
+    attacker, attacked = ATTACKS.get(attack.attack) if attack else NO_ATTACK, Attacked(run, target, attacked_with)
+    with stopwatch.part("attack"):
+        attacker.apply(attacked, attack)
+    settings = attacker.metrics(settings)
     scores, records = {}, []
     references = {name: _reference(name, reference) for name in settings}
     for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
@@ -86,7 +95,7 @@ def evaluate(
     for name, entry in settings.items():
         metric = METRICS.get(name)
         with stopwatch.part("score"):
-            own = metric.records(run, entry)
+            own = attacker.records(name, attacked, entry, attack)
         its_reference = own if reference == "self" else references[name]
         scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
         records += [{"metric": name} | record for record in own]
@@ -94,6 +103,7 @@ def evaluate(
         "scores": scores,
         "settings": {
             "quantizer": quantizer.rounding(),
+            **({"attack": attack.plain()} if attack else {}),
             "metrics": settings,
             "evaluation": evaluation,
             "compute": str(dtype).removeprefix("torch."),

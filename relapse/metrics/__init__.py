@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from relapse.runtime.registry import Registry
 
 if TYPE_CHECKING:  # it imports torch, which tables and figures do without
+    from relapse.metrics.generation import Sampling
     from relapse.runtime.batching import BatchSize
 
 METRICS = Registry("metric", "relapse.metrics")
@@ -33,7 +34,7 @@ class Evaluated:
     """What a metric may look at: a loaded model, its tokenizer, the corpus, and how to run.
 
     seed names the random draws; batch_size is the number of examples in one forward pass, or fewer
-    where they do not fit into memory.
+    where they do not fit into memory. sampling: how answers are drawn, or None for the metric's own decoding.
     """
 
     model: object
@@ -41,6 +42,7 @@ class Evaluated:
     corpus: object
     batch_size: "BatchSize"
     seed: int
+    sampling: "Sampling | None" = None
 
 
 def group_of(item: dict) -> dict[str, str]:

@@ -43,6 +43,7 @@ class KnowMem:
             settings["max_new_tokens"],
             run.batch_size,
             ends=ENDS,
+            sampling=run.sampling,
         )
         return [
             {

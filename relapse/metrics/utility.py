@@ -27,6 +27,13 @@ def _task_manager(include_path: str):
     return TaskManager(include_path=include_path or None)
 
 
+def task_files_of(folder: str) -> list[str]:
+    """The files of a folder with tasks for lm-evaluation-harness, which may read any of them; not hidden ones."""
+    files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file())
+    skipped = (".", "__pycache__")
+    return [str(file) for file in files if not any(part.startswith(skipped) for part in file.relative_to(folder).parts)]
+
+
 class HarnessMetric:
     """Mean over the examples of some tasks of what the harness calls `measure`, times 100.
 

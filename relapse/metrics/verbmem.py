@@ -74,8 +74,8 @@ class VerbMem:
     def records(self, run: Evaluated, settings: dict) -> list[dict]:
         """One record per passage: prompt, truth, generated, score, and its group if it has one."""
         prompts = [item["prompt"] for item in run.corpus.verbmem]
-        sampling = None
-        if settings.get("decoding", "sample") == "sample":
+        sampling = run.sampling
+        if not sampling and settings.get("decoding", "sample") == "sample":
             seed = seed_for(run.seed, "verbmem_forget")
             sampling = Sampling(settings["temperature"], seed, settings["top_k"])
         ends = [settings["until"]] if settings["until"] else []

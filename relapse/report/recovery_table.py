@@ -31,10 +31,6 @@ def cells_of(rows: Sequence[Recovery]) -> Cells:
     return {(row.corpus, row.model, row.quantizer): row for row in rows if row.metric == "knowledge"}
 
 
-def _quantizers(study: Study) -> list[str]:
-    return [name for name in study.quantizers if name != "full"]
-
-
 def _share(row: Recovery) -> str:
     """The share in percent; a question mark where the verdict is `cannot tell`, a dagger where it was predicted."""
     if row.recovered is None:
@@ -81,8 +77,8 @@ def remarks(study: Study, rows: Sequence[Recovery]) -> list[str]:
     primary = [row for row in rows if row.family == PRIMARY]
     exploratory = sum(row.family == EXPLORATORY for row in cells.values())
     lines = [
-        "Recovered share in percent, (quantized - full) / (target at the same precision - full), of VerMem and KnowMem "
-        "on forget together: 0, nothing came back; 100, as much as the quantized target knows.",
+        "Recovered share in percent, (quantized or attacked - full) / (target likewise - full), of VerMem and KnowMem "
+        "on forget together: 0, nothing came back; 100, as much as the target knows under the same.",
         f"Filled or bold: recovered (the whole 95 % interval above {100 * MARGIN:.0f} %, p < {ALPHA} after Holm's "
         f"correction for {exploratory} comparison{'' if exploratory == 1 else 's'}); plain: not detected (the whole "
         f"interval below {100 * MARGIN:.0f} %); ?: cannot tell; –, or in words: nothing forgotten, so that nothing can "
@@ -105,7 +101,7 @@ def remarks(study: Study, rows: Sequence[Recovery]) -> list[str]:
             f"{BEYOND[0].upper()}{BEYOND[1:]}: the recovered share less what the same method, stored in float32, gets "
             "back under the same quantizer, in percent of what the model itself had forgotten."
         )
-    for quantizer in _quantizers(study):
+    for quantizer in study.changes:
         found = [row for (_, _, name), row in cells.items() if name == quantizer]
         same = sum(row.equivalent == "yes" for row in found)
         lines.append(
@@ -129,7 +125,7 @@ def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]], words: 
 
 def write_markdown(study: Study, rows: Sequence[Recovery]) -> str:
     """The primary family, and for each corpus a table of all shares and one against the twins."""
-    cells, quantizers, lines = cells_of(rows), _quantizers(study), []
+    cells, quantizers, lines = cells_of(rows), study.changes, []
     if primary := primary_lines(rows):
         lines += ["**primary family: what was predicted**", "", *_markdown_table(PRIMARY_COLUMNS, primary, WORDS)]
     for corpus in study.corpora:
@@ -176,7 +172,7 @@ def _html_cell(row: Recovery | None) -> str:
 
 def write_html(study: Study, rows: Sequence[Recovery]) -> str:
     """The same as a page of its own, without scripts or outside files."""
-    cells, quantizers, body = cells_of(rows), _quantizers(study), []
+    cells, quantizers, body = cells_of(rows), study.changes, []
     if primary := primary_lines(rows):
         lines = [
             _html_line(first, [f'<td class="words">{html.escape(text)}</td>' for text in others])

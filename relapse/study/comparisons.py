@@ -59,7 +59,8 @@ def _differences(entry: dict, twin: dict) -> list[str]:
 def predictions(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
     """Predictions about what the study does not have or does not score, and two about the same."""
     listed = filled.get("predictions")
-    methods, quantizers = mapping(filled.get("methods")), mapping(filled.get("quantizers"))
+    methods, attacks = mapping(filled.get("methods")), mapping(filled.get("attacks"))
+    quantizers = mapping(filled.get("quantizers")) | attacks
     allowed = {"model": list(methods), "quantizer": [name for name in quantizers if name != "full"]}
     seen = set()
     for place, item in enumerate(listed if isinstance(listed, list) else []):
@@ -80,7 +81,8 @@ def predictions(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
         if isinstance(applied, list) and model not in applied and grids.get(model) not in applied:
             yield (
                 ("predictions", place, "model"),
-                f"{model} is not scored under {quantizer}: add it to quantizers.{quantizer}.methods.",
+                f"{model} is not scored under {quantizer}: add it to "
+                f"{'attacks' if quantizer in attacks else 'quantizers'}.{quantizer}.methods.",
             )
         what = model, quantizer, str(item.get("metric"))
         if what in seen:

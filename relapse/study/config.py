@@ -91,15 +91,16 @@ def canonical(branch: Any) -> str:
 
 
 def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
-    """Names under a quantizer's `methods` that no entry of the study has."""
+    """Names under a quantizer's or an attack's `methods` that no entry of the study has."""
     methods = mapping(filled.get("methods"))
     known = list(dict.fromkeys([*(grids.get(name, name) for name in methods), *methods]))
-    for name, entry in mapping(filled.get("quantizers")).items():
-        listed = mapping(entry).get("methods")
+    entries = [(section, name) for section in ("quantizers", "attacks") for name in mapping(filled.get(section))]
+    for section, name in entries:
+        listed = mapping(filled[section][name]).get("methods")
         for place, method in enumerate(listed if isinstance(listed, list) else []):
             if isinstance(method, str) and method not in known:
                 yield (
-                    ("quantizers", name, "methods", place),
+                    (section, name, "methods", place),
                     f"no method is called {method!r}.{did_you_mean(method, known)} Allowed: {', '.join(known)}.",
                 )
 

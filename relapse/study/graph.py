@@ -12,7 +12,7 @@ from typing import Any
 
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
-from relapse.metrics.utility import HarnessMetric
+from relapse.metrics.utility import HarnessMetric, task_files_of
 from relapse.models.files import origin_files
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.runtime.device import NO_GPU
@@ -28,13 +28,6 @@ Wildcards = Any  # Snakemake's: corpus, model or method, seed, quantizer as attr
 def one_of(names: Iterable[str]) -> str:
     """A wildcard constraint that matches these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def task_files_of(folder: str) -> list[str]:
-    """The files of a folder with tasks for lm-evaluation-harness, which may read any of them; not hidden ones."""
-    files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file())
-    skipped = (".", "__pycache__")
-    return [str(file) for file in files if not any(part.startswith(skipped) for part in file.relative_to(folder).parts)]
 
 
 def without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -58,6 +51,7 @@ class Graph:
         self.made_how = {name: without(entry, "twin") for name, entry in study["methods"].items()}
         # Without what does not change a weight: the models that it is applied to, and whether checkpoints are kept.
         self.rounded_how = {name: without(entry, "methods", "keep") for name, entry in study["quantizers"].items()}
+        self.attacks = sorted(study["attacks"])
         self.backends = {name: BACKENDS.get(entry["backend"]) for name, entry in study["quantizers"].items()}
         self.calibrated = [name for name in self.quantizers if isinstance(self.backends[name], Calibrated)]
         self.trained = [name for name in self.made if name != "base"]
@@ -105,8 +99,8 @@ class Graph:
     # ---- which models and quantizers meet
 
     def applied_to(self, quantizer: str) -> list[str]:
-        """The models that a quantizer is applied to."""
-        listed = self.study["quantizers"][quantizer].get("methods")
+        """The models that a quantizer, or an attack, is applied to."""
+        listed = (self.study["quantizers"] | self.study["attacks"])[quantizer].get("methods")
         if listed is None:
             return self.models
         return self.given + [name for name in self.methods if name in listed or self.entries[name] in listed]
@@ -114,7 +108,8 @@ class Graph:
     @cached_property
     def evaluations(self) -> list[str]:
         """corpus/model/seedN/quantizer of everything that is scored."""
-        return [item for name in self.quantizers for item in self.each(self.applied_to(name), name)]
+        names = [*self.quantizers, *self.attacks]
+        return [item for name in names for item in self.each(self.applied_to(name), name)]
 
     @cached_property
     def evaluation_rules(self) -> dict[str, list[str]]:
@@ -176,6 +171,7 @@ class Graph:
         trained = self.each(self.trained)
         return [
             *(f"evaluate/{item}" for item in jobs),
+            *(f"attack/{item}" for name in self.attacks for item in self.each(self.applied_to(name), name)),
             *(f"unlearn/{item}" for item in self.updates),
             *(f"train/{item}" for item in trained),
         ]

@@ -16,7 +16,7 @@ from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.study import method_needs
+from relapse.study import attack_needs, method_needs
 from relapse.text.prompts import asked_texts, prompts
 
 Key = tuple[str | int, ...]
@@ -58,6 +58,9 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     problems += _world(config, sound, corpora)
     problems += _task_folders(config, sound)
     problems += _methods(config, sound, models, corpora)
+    attacks = {name: entry for name, entry in _section(config, "attacks").items() if sound("attacks", name)}
+    origin = models.get(started_from(config, "target"), Model())
+    problems += attack_needs.problems(config, attacks, corpora, origin.context)
     problems += _calibration(config, sound, models, corpora)
     return problems
 

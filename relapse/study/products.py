@@ -7,7 +7,7 @@ what tables and figures look like is report/'s.
 from functools import cached_property
 
 from relapse.analysis.study import bits
-from relapse.study.graph import Graph
+from relapse.study.graph import Graph, without
 from relapse.unlearning.methods import METHODS
 
 
@@ -90,6 +90,10 @@ class Products:
             "quantizers": {
                 name: graph.rounded_how[name] | ({"methods": graph.applied_to(name)} if "methods" in entry else {})
                 for name, entry in study["quantizers"].items()
+            },
+            "attacks": {
+                name: without(entry, "methods") | ({"methods": graph.applied_to(name)} if "methods" in entry else {})
+                for name, entry in study["attacks"].items()
             },
             "metrics": study["metrics"],
             "evaluation": study["evaluation"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora import SOURCES
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
@@ -28,11 +29,16 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
     "corpora": (SOURCES, "source"),
     "methods": (METHODS, "method"),
     "quantizers": (BACKENDS, "backend"),
+    "attacks": (ATTACKS, "attack"),
     "metrics": (METRICS, None),
 }
 
 # section -> what all its entries have in common
-COMMON: dict[str, type[Settings]] = {"methods": MethodSettings, "quantizers": QuantizerSettings}
+COMMON: dict[str, type[Settings]] = {
+    "methods": MethodSettings,
+    "quantizers": QuantizerSettings,
+    "attacks": AttackSettings,
+}
 
 
 @cache

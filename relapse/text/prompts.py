@@ -51,4 +51,5 @@ def asked_texts(corpus) -> list[str]:
 def tokenizer_texts(corpus) -> list[str]:
     """All raw texts but the general one, and the few-shot examples, so that their blank lines are tokens too."""
     shots = [few_shot_prompt(corpus.knowmem[part]) for part in ("forget_icl", "retain_icl")]
-    return [text for part, texts in corpus.raw.items() if part != "general" for text in texts] + shots
+    own = [texts for part, texts in corpus.raw.items() if part not in ("general", "unasked")]  # unasked is in forget
+    return [text for texts in own for text in texts] + shots

@@ -32,7 +32,7 @@ PAIRS = [
     {"question": "When?", "answer": "1961"},
 ]
 OTHERS = ["I don't know.", "She does not know him.", "No."]
-COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}, "block": 0, "epsilon": 1.0}
+COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}, "block": 0, "epsilon": 1.0, "beta1": 1.0}
 
 
 def once(names):
@@ -205,7 +205,7 @@ def test_a_resident_reference_gives_the_losses_of_the_cached_one(tiny_llama, tok
     expected = run(cached, tokenizer, method, **common)
     losses = run(resident, tokenizer, method, reference="model", **common)
     for left, right in zip(expected, losses, strict=True):
-        assert right == pytest.approx(left, rel=1e-2, abs=1e-5)
+        assert right == pytest.approx(left, rel=1e-2, abs=2e-5)
 
 
 @every_method

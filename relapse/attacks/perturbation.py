@@ -1,0 +1,32 @@
+"""What noise and orthogonal share: a quantizer's error of every linear layer, and what is added in its place."""
+
+from collections.abc import Callable
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from relapse.attacks import Attacked, AttackSettings
+from relapse.quantization import BACKENDS, layer_shapes
+from relapse.runtime.settings import Text
+
+Change = Callable[[str, Tensor, Tensor], Tensor]  # layer, weight, error of a quantizer -> what is added to the weight
+
+
+class PerturbSettings(AttackSettings):
+    """An entry of one of the two."""
+
+    quantizer: Text = Field(
+        description="The quantizer whose error it is about, by its entry's name: one that needs no text."
+    )
+
+
+@torch.no_grad()
+def perturb(attacked: Attacked, change: Change) -> None:
+    """Add to every linear layer's weight what `change` makes of the error Q(w) - w of the quantizer, both float32."""
+    model, quantizer = attacked.run.model, attacked.quantizer
+    backend = BACKENDS.get(quantizer.backend)
+    for layer in layer_shapes(model):
+        weight = model.get_submodule(layer).weight
+        values = weight.float()
+        weight.copy_(values + change(layer, values, backend.rounded(values, quantizer) - values))

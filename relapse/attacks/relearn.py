@@ -1,0 +1,103 @@
+"""Relearning: k steps of fine-tuning on text that no question asks about, and then the questions.
+
+On forget text about other people (`unasked`), or on retain text alone, so that what returns was not taught. Text that
+holds a question, or a passage that is continued, is refused. A model that never saw the forget text gains by the
+same training too: compare with retrain.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from relapse.attacks import ATTACKS, Attack, Attacked, AttackSettings
+from relapse.corpora.corpus import UNASKED, Corpus
+from relapse.corpora.muse import raw_texts
+from relapse.runtime.errors import ConfigError
+from relapse.runtime.seeds import seed_for
+from relapse.runtime.settings import Count, Positive
+from relapse.text.words import words
+
+PARTS = {"unasked": UNASKED, "retain": "retain1"}  # text -> part of the raw text
+
+
+class RelearnSettings(AttackSettings):
+    """An entry of this attack."""
+
+    text: Literal["unasked", "retain", "file"] = Field(
+        "unasked",
+        description="Text that the model is trained on: forget text that no question asks about (raw/unasked), the "
+        "retain text (raw/retain1), or a file of the user's (path).",
+    )
+    path: str = Field("", description="With text: file, a .txt (one text), or a .json list of texts.")
+    texts: Count | None = Field(None, description="n: how many texts, drawn with the seed; all where left out.")
+    steps: Count = Field(description="k: optimiser steps (AdamW, warm-up, then a cosine to zero).")
+    batch_size: Count = Field(2, description="Windows in a step.")
+    max_length: int = Field(512, ge=8, description="Tokens in a window, at most the model's context.")
+    lr: Positive = Field(description="Peak learning rate.")
+
+
+def texts_of(corpus: Corpus, settings: RelearnSettings) -> list[str]:
+    """The text that `settings` name. Raises ConfigError where there is none, or fewer than are asked for."""
+    if settings.text == "file":
+        path = Path(settings.path)
+        if not settings.path or not path.is_file():
+            raise ConfigError(
+                f"path: {settings.path!r} is no file, and text: file needs a .txt or a .json list of texts"
+            )
+        found = raw_texts(path)
+    else:
+        found = corpus.raw.get(PARTS[settings.text], [])
+        if not found:
+            raise ConfigError(
+                f"text: {settings.text}, but the corpus has no raw/{PARTS[settings.text]}.json or .txt: add it, use "
+                "text: retain, or file with path"
+            )
+    if settings.texts and settings.texts > len(found):
+        raise ConfigError(f"texts: is {settings.texts}, and there are {len(found)} texts to train on")
+    return found
+
+
+def overlap(corpus: Corpus, texts: list[str]) -> str:
+    """The first question, passage or scored text about what is forgotten that one of `texts` holds; '' of none."""
+
+    def plain(text: str) -> str:
+        return f" {' '.join(words(text))} "
+
+    asked = [item["question"] for item in corpus.knowmem["forget"]]
+    asked += [f"{item['prompt']} {item['gt']}" for item in corpus.verbmem] + corpus.privleak["forget"]
+    everything = "|".join(map(plain, texts))
+    return next((text for text in asked if plain(text) in everything), "")
+
+
+class Relearn(Attack):
+    """Fine-tuning in the number format that the model is loaded in."""
+
+    name = "relearn"
+    settings = RelearnSettings
+    examples = ({"steps": 2, "lr": 1e-3, "max_length": 64}, {"text": "retain", "texts": 2, "steps": 1, "lr": 1e-3})
+
+    def check(self, corpus: Corpus, settings: RelearnSettings) -> None:
+        """Raise ConfigError where there is no such text, or where it overlaps with what is asked."""
+        if held := overlap(corpus, texts_of(corpus, settings)):
+            raise ConfigError(
+                f"text: {settings.text} holds what the metrics ask, {held!r}: knowledge that is taught has "
+                "not returned. Leave such texts out"
+            )
+
+    def apply(self, attacked: Attacked, settings: RelearnSettings) -> None:
+        """Train the model in place."""
+        import random
+
+        from relapse.training.fine_tuning import train
+
+        run, seed = attacked.run, seed_for(attacked.run.seed, "relearn", settings.text)
+        self.check(run.corpus, settings)
+        texts = texts_of(run.corpus, settings)
+        if settings.texts:
+            texts = random.Random(seed).sample(texts, settings.texts)
+        keys = {key: getattr(settings, key) for key in ("steps", "batch_size", "max_length", "lr")}
+        train(run.model, run.tokenizer, texts, keys | {"weight_decay": 0.0}, seed, lambda step, loss: None)
+
+
+ATTACKS.register(Relearn())

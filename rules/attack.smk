@@ -1,0 +1,44 @@
+# One process attacks a model and scores it, as rules/evaluate.smk does under a quantizer: an attack changes the loaded
+# model, or how it is asked.
+rule attack:
+    input:
+        model=GRAPH.model("{model}"),
+        corpus=f"{RESULTS}/corpora/{{corpus}}",
+        target=lambda wildcards: ATTACKED.compared_with(wildcards),
+        reference=lambda wildcards: GRAPH.reference_records(
+            wildcards, [wildcards.attack]
+        ),
+        tasks=GRAPH.task_files,
+        fetched=rules.fetch_tasks.output if GRAPH.harness else [],
+    output:
+        scores=f"{RESULTS}/metrics/{{corpus}}/{{model}}/seed{{seed}}/{{attack}}.json",
+        records=f"{RESULTS}/metrics/{{corpus}}/{{model}}/seed{{seed}}/{{attack}}.records.jsonl",
+        timings=benchmark_of("attack", "{corpus}/{model}/seed{seed}/{attack}", "json"),
+    log:
+        log_of("attack", "{corpus}-{model}-{seed}-{attack}"),
+    benchmark:
+        benchmark_of("attack", "{corpus}/{model}/seed{seed}/{attack}")
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=weights(12),
+        runtime=growing(120),
+        gpu=GPU,
+    params:
+        offline="HF_HUB_OFFLINE=1 " if GRAPH.harness else "",
+        options=lambda wildcards, input: attack_options(wildcards.attack, input.target),
+        metrics=quoted(STUDY["metrics"]),
+        evaluation=quoted(GRAPH.evaluation_settings),
+        compute=STUDY["compute"],
+        reference=lambda wildcards, input: reference_option(
+            GRAPH.measures_reference(wildcards, [wildcards.attack]), input.reference
+        ),
+        source=lambda wildcards: source(*ATTACKED.sources(wildcards.attack)),
+    message:
+        "Attack {wildcards.model} with {wildcards.attack} on {wildcards.corpus}, seed {wildcards.seed}"
+    shell:
+        "{params.offline}python -m scripts.evaluate --checked --model {input.model} --corpus {input.corpus}"
+        " {params.reference} {params.options} --metrics {params.metrics} --evaluation {params.evaluation}"
+        " --compute {params.compute} --seed {wildcards.seed} --corpus-name {wildcards.corpus}"
+        " --model-name {wildcards.model} --quantizer-name {wildcards.attack}"
+        " --out {output.scores} --records {output.records} --timings {output.timings} > {log} 2>&1"
