@@ -91,7 +91,10 @@ def main() -> None:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
     if shape := fit.architecture(args.model):
         # A batch that does not fit is halved; the weights must.
-        needed = memory.scoring(shape, fit.WIDTH[args.compute], 1, {}, torch.cuda.is_available())
+        width, on_gpu = fit.WIDTH[args.compute], torch.cuda.is_available()
+        needed = memory.scoring(shape, width, 1, {}, on_gpu)
+        if attack:
+            needed = max(needed, ATTACKS.get(attack.attack).takes(shape, attack, width, on_gpu)[0])
         fit.require(needed, f"scoring {args.model}", "Use compute: bfloat16, or a machine with more memory.")
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
     for place, (quantizer, name, out) in enumerate(zip(quantizers, names, args.out, strict=True)):

@@ -183,10 +183,18 @@ def test_text_that_is_not_there_is_named(corpus):
 @pytest.mark.parametrize(
     ("name", "entry", "expected"),
     [
-        ("leak", {"attack": "sample", "k": 0, "samples": 4}, ["attacks.leak.k", "is 0, must be at least 1"]),
+        (
+            "leak",
+            {"attack": "sample", "k": 0, "samples": 4},
+            ["attacks.leak.k", "is 0, must be a whole number (at least 1)"],
+        ),
         ("leak", {"attack": "sample", "k": 5, "samples": 4}, ["attacks.leak", "k is 5, must be at most samples, 4"]),
         ("leak", {"attack": "sampel", "k": 1, "samples": 4}, ["attacks.leak.attack", "Did you mean 'sample'?"]),
-        ("again", {"attack": "relearn", "steps": 0, "lr": 1e-3}, ["attacks.again.steps", "is 0, must be at least 1"]),
+        (
+            "again",
+            {"attack": "relearn", "steps": 0, "lr": 1e-3},
+            ["attacks.again.steps", "is 0, must be a whole number (at least 1)"],
+        ),
         ("again", {"attack": "relearn", "steps": 1, "lr": 1e-3, "max_length": 999}, ["must be at most 512"]),
         ("noisy", {"attack": "noise", "quantizer": "int5"}, ["attacks.noisy.quantizer", "Did you mean 'int4'?"]),
         ("noisy", {"attack": "noise", "quantizer": "int4", "under": "gptq"}, ["no quantizer is called 'gptq'"]),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from relapse.runtime.errors import RelapseError
 
-PARTS = ("imports", "load", "quantize", "score", "training")
+PARTS = ("imports", "load", "quantize", "attack", "score", "training")
 REST = "rest"
 
 

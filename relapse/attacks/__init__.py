@@ -65,6 +65,13 @@ class Attack:
     def apply(self, attacked: Attacked, settings: Any) -> None:
         """Change the model in place."""
 
+    def takes(self, shape: Any, settings: Any, width: int, on_gpu: bool) -> tuple[float, float, int]:
+        """Beside scoring once: bytes at the peak, floating-point operations, and how many times the model is scored.
+
+        shape: planning's Architecture; width: bytes of a number in `compute`.
+        """
+        return 0.0, 0.0, 1
+
     def metrics(self, metrics: Mapping[str, dict]) -> dict[str, dict]:
         """The metrics that are scored, of those that a study has."""
         return dict(metrics)

@@ -6,7 +6,7 @@ same training too: compare with retrain.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -84,6 +84,13 @@ class Relearn(Attack):
                 f"text: {settings.text} holds what the metrics ask, {held!r}: knowledge that is taught has "
                 "not returned. Leave such texts out"
             )
+
+    def takes(self, shape: Any, settings: RelearnSettings, width: int, on_gpu: bool) -> tuple[float, float, int]:
+        from relapse.planning import memory
+
+        window = {"batch_size": settings.batch_size, "max_length": settings.max_length}
+        work = 6 * shape.parameters * settings.steps * settings.batch_size * settings.max_length
+        return memory.training(shape, window, width, on_gpu), work, 1
 
     def apply(self, attacked: Attacked, settings: RelearnSettings) -> None:
         """Train the model in place."""

@@ -8,6 +8,7 @@ k guesses too: compare with retrain.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from math import comb
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -50,6 +51,9 @@ class Sample(Attack):
     def metrics(self, metrics: Mapping[str, dict]) -> dict[str, dict]:
         """VerMem and KnowMem on forget; nothing else is answered by sampling."""
         return {name: entry for name, entry in metrics.items() if name in SAMPLED}
+
+    def takes(self, shape: Any, settings: SampleSettings, width: int, on_gpu: bool) -> tuple[float, float, int]:
+        return 0.0, 0.0, settings.samples
 
     def records(self, name: str, attacked: Attacked, entry: dict, settings: SampleSettings) -> list[dict]:
         """A record per question: its score is the estimate, `scores` those of its samples, `generated` the best."""

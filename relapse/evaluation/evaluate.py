@@ -84,8 +84,9 @@ def evaluate(
     check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
     attacker, attacked = ATTACKS.get(attack.attack) if attack else NO_ATTACK, Attacked(run, target, attacked_with)
-    with stopwatch.part("attack"):
-        attacker.apply(attacked, attack)
+    if attack:
+        with stopwatch.part("attack"):
+            attacker.apply(attacked, attack)
     settings = attacker.metrics(settings)
     scores, records = {}, []
     references = {name: _reference(name, reference) for name in settings}

@@ -7,12 +7,13 @@ factor of two; imports are counted at their usual seconds.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
 from relapse.models import bfloat16_copy
@@ -20,19 +21,11 @@ from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
+from relapse.planning.texts import Texts
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import PARTS, CalibratedSettings
 from relapse.quantization.settings import QuantizerSettings
-from relapse.study.preflight import (
-    local_corpora,
-    local_models,
-    longest_prompt,
-    metric_prompts,
-    started_from,
-    trained_in,
-)
-from relapse.text.prompts import as_text, choice_texts
-from relapse.text.windows import SEPARATOR
+from relapse.study.preflight import local_corpora, local_models, started_from, trained_in
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -76,54 +69,6 @@ def speed(seconds: float = 0.3) -> float:
     return 2 * size**3 * runs / (time.perf_counter() - start)
 
 
-class Texts:
-    """Sizes of a corpus's texts in tokens of a model's tokenizer."""
-
-    def __init__(self, corpus: Corpus, tokenizer: Any):
-        self.corpus, self.tokenizer = corpus, tokenizer
-        self._tokens: dict[tuple[str, bool], int] = {}  # every method asks for the same
-
-    def tokens(self, part: str, joined: bool = False) -> int:
-        """Tokens of a part of the raw text; joined: of all its texts as one, without what begins a prompt."""
-        if (part, joined) not in self._tokens:
-            texts = [SEPARATOR.join(self.corpus.raw[part])] if joined else list(self.corpus.raw[part])
-            encoded = self.tokenizer.encode_batch(texts, add_special_tokens=not joined)
-            self._tokens[part, joined] = sum(len(encoding.ids) for encoding in encoded)
-        return self._tokens[part, joined]
-
-    def windows(self, part: str, method: MethodSettings) -> tuple[int, int]:
-        """Windows that a method's entry cuts a part into, and the tokens in all of them.
-
-        Packed ones as if none had room left.
-        """
-        length = method.max_length
-        if method.windows == "packed":
-            tokens = self.tokens(part)
-            return -(-tokens // length), tokens
-        body = length - self.tokenizer.num_special_tokens_to_add(False)  # BOS, where it is one
-        number = -(-self.tokens(part, joined=True) // body)
-        return number, number * length
-
-    def pairs(self) -> tuple[int, int]:
-        """Question/answer pairs of the forget text, and the tokens in all of them."""
-        encoded = self.tokenizer.encode_batch([as_text(pair) for pair in self.corpus.pairs])
-        return len(encoded), sum(len(encoding.ids) for encoding in encoded)
-
-    def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
-        """What the metrics generate or score, as `memory.scoring` takes it."""
-        asked = {
-            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name]["max_new_tokens"])
-            for name, texts in metric_prompts(self.corpus, metrics).items()
-        }
-        if "privleak" in metrics:
-            texts = [text for part in self.corpus.privleak.values() for text in part]
-            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
-        if "world_facts" in metrics:
-            texts = [text for item in self.corpus.world for text in choice_texts(item)]
-            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
-        return asked
-
-
 def jobs(study: Mapping[str, Any], operations: float | None, there: float, remote: Remote) -> Iterator[Job]:
     """Every kind of job of a resolved study.
 
@@ -160,6 +105,10 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, BACKENDS.settings(entry)) for entry in study["quantizers"].values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
+        for name, entry in study["attacks"].items():
+            count = seeds * _models(study, ATTACKS.settings(entry))
+            scored = _scoring(f"attack {name}{several}", study, shape, texts, width, count, operations, on_gpu)
+            yield _attacked(scored, entry, shape, width, operations, on_gpu)
         for name, entry in study["quantizers"].items():
             if isinstance(settings := BACKENDS.settings(entry), CalibratedSettings):
                 yield _calibrating(f"quantize {name}{several}", study, settings, shape, texts, operations, on_gpu)
@@ -173,8 +122,18 @@ def _made(study: Mapping[str, Any], name: str) -> Corpus | None:
     return read_folder(folder) if folder.is_dir() else None
 
 
-def _models(study: Mapping[str, Any], quantizer: QuantizerSettings) -> int:
-    """Models of a seed that a quantizer is applied to."""
+def _attacked(scored: Job, entry: dict, shape, width, operations, on_gpu) -> Job:
+    """A job that attacks a model before it scores it, and may score it several times."""
+    attack, settings = ATTACKS.get(entry["attack"]), ATTACKS.settings(entry)
+    if not shape:
+        return scored
+    needed, work, times = attack.takes(shape, settings, width, on_gpu)
+    seconds = scored.seconds and scored.seconds * times + (_seconds(work, operations) or 0.0)
+    return replace(scored, memory=max(scored.memory, needed), seconds=seconds)
+
+
+def _models(study: Mapping[str, Any], quantizer: QuantizerSettings | AttackSettings) -> int:
+    """Models of a seed that a quantizer, or an attack, is applied to."""
     methods = study["methods"] if quantizer.methods is None else quantizer.methods
     return len(methods) + sum(name in study["models"] for name in ("target", "retrain"))
 

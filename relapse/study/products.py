@@ -58,6 +58,7 @@ class Products:
             "lr": (graph.absorptions and any(len(found) > 1 for found in rates.values()), why),
             "grid": (four_bit and plain, graph.on_grids),
             "sure": (four_bit and self._sure, [f"{result}/metrics.csv"]),
+            "hidden": (graph.attacks, [f"{result}/recovery.csv"]),
             "calibration": (
                 graph.calibrated and any(self.averaged(name) for name in graph.methods),
                 [f"{result}/recovery.csv"],
@@ -67,7 +68,9 @@ class Products:
 
     def category(self, figure: str) -> str:
         """The chapter of the report that a figure stands in."""
-        return {"retained_knowledge": "2 Retained knowledge", "calibration": "4 Recovery"}.get(figure, "5 Why")
+        return {"retained_knowledge": "2 Retained knowledge", "calibration": "4 Recovery", "hidden": "4 Recovery"}.get(
+            figure, "5 Why"
+        )
 
     @cached_property
     def summary(self) -> dict:
