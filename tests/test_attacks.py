@@ -198,6 +198,11 @@ def test_text_that_is_not_there_is_named(corpus):
         ("again", {"attack": "relearn", "steps": 1, "lr": 1e-3, "max_length": 999}, ["must be at most 512"]),
         ("noisy", {"attack": "noise", "quantizer": "int5"}, ["attacks.noisy.quantizer", "Did you mean 'int4'?"]),
         ("noisy", {"attack": "noise", "quantizer": "int4", "under": "gptq"}, ["no quantizer is called 'gptq'"]),
+        (
+            "noisy",
+            {"attack": "noise", "quantizer": "nf4", "under": "nf4"},
+            ["attacks.noisy.under", "packs the weights"],
+        ),
         ("int4", {"attack": "sample", "k": 1, "samples": 4}, ["attacks.int4", "is a quantizer's name too"]),
         ("leak", {"attack": "sample", "k": 1, "samples": 1, "methods": ["npo"]}, ["no method is called 'npo'"]),
     ],

@@ -49,13 +49,14 @@ class Attack:
     """What every attack gives.
 
     `name` is what `attack:` says in the config, `settings` the class of such an entry, `examples` the own keys of some
-    small ones. needs_quantizer: `quantizer` in its settings names one. needs_target: it compares with the target's
-    weights.
+    small ones. changes_weights: `apply` does, so that they must not be packed. needs_quantizer: `quantizer` in its
+    settings names one. needs_target: it compares with the target's weights.
     """
 
     name: str
     settings: type[AttackSettings]
     examples: tuple[dict[str, Any], ...]
+    changes_weights: ClassVar[bool] = True
     needs_quantizer: ClassVar[bool] = False
     needs_target: ClassVar[bool] = False
 

@@ -5,6 +5,7 @@ holds a question, or a passage that is continued, is refused. A model that never
 same training too: compare with retrain.
 """
 
+import random
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,8 +95,6 @@ class Relearn(Attack):
 
     def apply(self, attacked: Attacked, settings: RelearnSettings) -> None:
         """Train the model in place."""
-        import random
-
         from relapse.training.fine_tuning import train
 
         run, seed = attacked.run, seed_for(attacked.run.seed, "relearn", settings.text)

@@ -45,6 +45,7 @@ class Sample(Attack):
     """The model as it is, asked n times."""
 
     name = "sample"
+    changes_weights = False
     settings = SampleSettings
     examples = ({"k": 2, "samples": 3}, {"k": 1, "samples": 1, "temperature": 0.7, "top_k": 10})
 

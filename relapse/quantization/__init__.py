@@ -89,7 +89,9 @@ class Backend(ABC):
 
 
 class DataFree(Backend):
-    """A backend that needs nothing but the weights."""
+    """A backend that needs nothing but the weights. packs: those of a loaded model are codes, which no attack changes."""
+
+    packs: ClassVar[bool] = False
 
     @abstractmethod
     def rounded(self, weight: torch.Tensor, settings: Any) -> torch.Tensor:

@@ -40,6 +40,7 @@ class BitsAndBytes(DataFree):
     """The library's own kernels, on the CPU or the GPU."""
 
     name = "bitsandbytes"
+    packs = True
     settings = BitsAndBytesSettings
     examples = ({"format": "int8"}, {"format": "fp4"}, {"format": "nf4"}, {"format": "fp4", "layer_compute": "float32"})
 

@@ -24,7 +24,8 @@ def problems(
         if name in quantizers:
             yield ("attacks", name), "is a quantizer's name too: both are columns of one table."
         for key in ("under", "quantizer"):
-            if key in entry and (text := _no_quantizer(entry[key], quantizers)):
+            packed = key == "quantizer" or not ATTACKS.get(entry["attack"]).changes_weights
+            if key in entry and (text := _no_quantizer(entry[key], quantizers, packed)):
                 yield ("attacks", name, key), text
         try:
             settings = ATTACKS.settings(entry)
@@ -43,17 +44,17 @@ def problems(
                 yield ("attacks", name), f"corpora.{corpus_name}: {error}."
 
 
-def _no_quantizer(wanted: str, quantizers: Mapping[str, Any]) -> str:
-    """Why an attack cannot name this quantizer; '' where it can."""
-    free = [
-        name
+def _no_quantizer(wanted: str, quantizers: Mapping[str, Any], packed: bool) -> str:
+    """Why an attack cannot name this quantizer; '' where it can. packed: its weights may be codes."""
+    backends = {
+        name: BACKENDS.get(entry["backend"])
         for name, entry in quantizers.items()
-        if isinstance(entry, dict)
-        and entry.get("backend") in BACKENDS.names()
-        and isinstance(BACKENDS.get(entry["backend"]), DataFree)
-    ]
+        if isinstance(entry, dict) and entry.get("backend") in BACKENDS.names()
+    }
+    free = [name for name, its in backends.items() if isinstance(its, DataFree) and (packed or not its.packs)]
     if wanted in free:
         return ""
     if wanted in quantizers:
-        return f"is {wanted}, which needs text. Allowed: {', '.join(free)}."
+        why = "needs text" if not isinstance(backends.get(wanted), DataFree) else "packs the weights that it changes"
+        return f"is {wanted}, which {why}. Allowed: {', '.join(free)}."
     return f"no quantizer is called {wanted!r}.{did_you_mean(wanted, free)} Allowed: {', '.join(free)}."

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "relapse", "schemas", "report", "envs", "profiles")
 # Rules that run once for an item; the others run once for a study.
 ITEMS = ("make_corpus", "make_base", "link_model", "train", "unlearn", "quantize", "evaluate", "absorption")
-ITEMS += ("table", "figure")
+ITEMS += ("table", "figure", "attack")
 JOB = re.compile(r"> results/\w+/logs/(\w+)/([\w./-]+)\.log 2>&1")
 
 
