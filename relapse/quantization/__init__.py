@@ -89,7 +89,7 @@ class Backend(ABC):
 
 
 class DataFree(Backend):
-    """A backend that needs nothing but the weights. packs: those of a loaded model are codes, which no attack changes."""
+    """A backend that needs nothing but the weights. packs: a loaded model's are codes, which no attack can change."""
 
     packs: ClassVar[bool] = False
 
