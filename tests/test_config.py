@@ -251,7 +251,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
         "max_length": 64,
         "windows": "packed",
         "retain_pairing": "rotating",
-        "optimizer": "adamw",
+        "optimizer": "adamw_fused",
         "storage": "bfloat16",
         "state_storage": "float32",
         "parameters": "full",

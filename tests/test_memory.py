@@ -72,6 +72,9 @@ JOBS = {
     # In the pass that finds what is salient, and where a tenth of the modules are trained beside a second model.
     "sure": ("unlearn", entry("ga_gdr_sure")),
     "sure resident": ("unlearn", entry("npo_klr_sure", reference="model")),
+    "rmu": ("unlearn", entry("rmu", block=0, max_length=128)),
+    "kahan": ("unlearn", entry("ceu_gdr", storage="bfloat16_kahan", max_length=128)),
+    "task vector": ("unlearn", entry("task_vector", max_length=128)),
     "score": ("score", {"characters": 300}),
 }
 

@@ -99,7 +99,9 @@ def unlearning(
         """A forward and backward pass over so many windows of each of these parts."""
         seen = each * len(parts) * length
         size = seen * saved_per_token(model, width, settings.gradient_checkpointing, adapted)
-        size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)
+        size += (
+            seen * model.vocabulary * (LOGIT_COPIES * 4 + width) + each * length * model.vocabulary * 4 * method.copies
+        )
         return size + sum(each * length * model.vocabulary * 4 * KL_COPIES for part in parts if needs[part] == "logits")
 
     halves = method.halves
@@ -110,7 +112,7 @@ def unlearning(
         kept = reference_table(model, settings, width, tokens)
     rows = 1 if method.sure and settings.mask == "row" else 0  # the forget gradient, beside the whole one
     # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.
-    states = (2 if settings.optimizer == "adamw" else 0) + (2 if settings.storage == "bfloat16_kahan" else 0)
+    states = (2 if settings.optimizer != "sign" else 0) + (2 if settings.storage == "bfloat16_kahan" else 0)
     states += 2 if method.negated else 0  # the target; the reinforced weights while the negated ones are looked at
     peak = max(
         weights + states * trained + passing(windows, *halves) + rows * trained,

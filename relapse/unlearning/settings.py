@@ -32,9 +32,9 @@ class MethodSettings(Settings):
 
     method: str = Field(description="Registered method; the entry's own name where left out.")
     lr: Positive = Field(description="Learning rate, constant, without weight decay.")
-    optimizer: Literal["adamw", "sign"] = Field(
-        "adamw",
-        description="adamw, or sign: every weight moves by lr against the sign of its gradient (signSGD, arXiv "
+    optimizer: Literal["adamw_fused", "sign"] = Field(
+        "adamw_fused",
+        description="AdamW, or sign: every weight moves by lr against the sign of its gradient (signSGD, arXiv "
         "1802.04434; for unlearning: arXiv 2510.00761).",
     )
     steps: Count | None = Field(None, description="Optimiser steps. Give either steps or epochs.")

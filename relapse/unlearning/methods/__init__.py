@@ -61,6 +61,7 @@ class Method:
     Side.other. block: settings -> the block, from 0, whose output the losses read (Tokens.hidden), or None. trained:
     settings -> the blocks whose weights move, or None for the whole model. dual: alpha is where a dual variable begins
     that follows the retain loss. negated: the run learns the forget text, and its change is taken from the target.
+    copies: of the forget half's logits that the loss holds beside those of a cross-entropy, and of what it needs.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Method:
     trained: Need = NOTHING
     dual: bool = False
     negated: bool = False
+    copies: int = 0
 
     @property
     def constrained(self) -> bool:

@@ -18,4 +18,4 @@ def forget(side: Side, settings: MethodSettings):
     return F.cross_entropy(logits, others.softmax(-1))
 
 
-register_family(Method("ceu", forget))
+register_family(Method("ceu", forget, copies=2))  # without the token, and as a distribution
