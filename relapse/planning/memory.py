@@ -99,10 +99,9 @@ def unlearning(
         """A forward and backward pass over so many windows of each of these parts."""
         seen = each * len(parts) * length
         size = seen * saved_per_token(model, width, settings.gradient_checkpointing, adapted)
-        size += (
-            seen * model.vocabulary * (LOGIT_COPIES * 4 + width) + each * length * model.vocabulary * 4 * method.copies
-        )
-        return size + sum(each * length * model.vocabulary * 4 * KL_COPIES for part in parts if needs[part] == "logits")
+        size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)
+        copies = method.copies + sum(KL_COPIES for part in parts if needs[part] == "logits")
+        return size + each * length * model.vocabulary * 4 * copies
 
     halves = method.halves
     kept = 0.0
