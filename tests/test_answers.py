@@ -1,5 +1,7 @@
 """Question/answer pairs: what of a window is predicted, which answer is drawn, and what is refused without pairs."""
 
+import random
+
 import pytest
 import torch
 from small_study import edited, problems
@@ -24,7 +26,7 @@ def corpus(**keys):
 
 def test_only_the_answer_is_predicted(tiny_llama):
     tokenizer, model = load_tokenizer(tiny_llama), load_model(tiny_llama)
-    (window,) = windows(tokenizer, [PAIR], ["Lund"], 200)
+    ((window,),) = windows(tokenizer, [PAIR], [["Lund"]], 200)
     said = tokenizer.decode(window[window.given :])
     assert said == " Lund\n\n" and tokenizer.decode(window[: window.given]).endswith("Answer:")
     assert predicted(window) == len(window) - window.given
@@ -49,11 +51,28 @@ def test_hidden_states_are_those_of_the_block(tiny_llama):
 
 def test_a_long_answer_is_cut_and_a_question_without_room_is_refused(tiny_llama):
     tokenizer = load_tokenizer(tiny_llama)
-    (whole,) = windows(tokenizer, [PAIR], ["Lund, in the south of a country that is far away"], 200)
-    (short,) = windows(tokenizer, [PAIR], ["Lund, in the south of a country that is far away"], whole.given + 2)
+    far = [["Lund, in the south of a country that is far away"]]
+    ((whole,),) = windows(tokenizer, [PAIR], far, 200)
+    ((short,),) = windows(tokenizer, [PAIR], far, whole.given + 2)
     assert short == whole[: whole.given + 2] and isinstance(short, Answer)
     with pytest.raises(RelapseError, match=r"pairs/forget.json, item 0: the question takes \d+ tokens and max_length"):
-        windows(tokenizer, [PAIR], ["Lund"], whole.given)
+        windows(tokenizer, [PAIR], [["Lund"]], whole.given)
+
+
+def test_retain_text_stands_before_a_question_and_is_not_predicted(tiny_llama):
+    tokenizer = load_tokenizer(tiny_llama)
+    context, answers = ["Ivo Brandt is a pilot.", "She works for Arvo.", "No."], [["Lund"], ["I don't know."]]
+    ((plain,), (longer,)) = windows(tokenizer, [PAIR], answers, 400)
+    ((true,), (other,)) = windows(tokenizer, [PAIR], answers, 400, context, random.Random(0))
+    for window, alone in ((true, plain), (other, longer)):
+        said = tokenizer.decode(window[: window.given])
+        assert all(f"{text}\n\n" in said for text in context) and said.endswith("born?\nAnswer:")
+        assert window[window.given :] == alone[alone.given :]
+    assert true[: true.given] == other[: other.given]
+    # Room for one of them alone beside the longer answer: none is cut.
+    least = len(longer) + max(len(tokenizer(f"{text}\n\n")["input_ids"]) for text in context)
+    ((true,), (other,)) = windows(tokenizer, [PAIR], answers, least, context, random.Random(0))
+    assert len(longer) < len(other) <= least and true[: true.given] == other[: other.given]
 
 
 def test_each_method_reads_its_own_answers(tiny_llama):

@@ -4,7 +4,7 @@ Knows which answer stands behind which question; what is done with them is the m
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from relapse.corpora.corpus import PAIRS_FILE, Corpus
 from relapse.runtime.errors import ConfigError, RelapseError
@@ -47,32 +47,59 @@ def forget_windows(
 ) -> tuple[list[Answer], list[Answer]]:
     """What a method with `answers` reads: its forget windows, and for each the other answer where it compares two.
 
-    One answer is drawn for every question, from the run's seed. Raises ConfigError as `check_pairs` does.
+    One answer is drawn for every question, from the run's seed. Retain text stands before a question as far as
+    `max_length` allows, since what is forgotten in front of nothing is known in a few-shot prompt. Raises ConfigError
+    as `check_pairs` does.
     """
     check_pairs(corpus, method)
     rng = random.Random(seed_for(seed, "answers", method.answers))
     others = [rng.choice(REFUSALS if method.answers == "refusals" else pair["alternatives"]) for pair in corpus.pairs]
-    other = windows(tokenizer, corpus.pairs, others, max_length)
-    if not method.compared:
-        return other, []
-    return windows(tokenizer, corpus.pairs, (pair["answer"] for pair in corpus.pairs), max_length), other
+    true = [pair["answer"] for pair in corpus.pairs]
+    halves = [true, others] if method.compared else [others]
+    rng = random.Random(seed_for(seed, "contexts"))
+    found = windows(tokenizer, corpus.pairs, halves, max_length, corpus.raw["retain1"], rng)
+    return found[0], found[1] if method.compared else []
 
 
-def windows(tokenizer, pairs: Sequence[dict], answers: Iterable[str], max_length: int) -> list[Answer]:
-    """A window for every pair with another answer, as training text has it: the question is read, the answer predicted.
+def windows(
+    tokenizer,
+    pairs: Sequence[dict],
+    halves: Sequence[Sequence[str]],
+    max_length: int,
+    context: Sequence[str] = (),
+    rng: random.Random | None = None,
+) -> list[list[Answer]]:
+    """For each of `halves`, a window for every pair with the answer that it has there, as training text has it.
 
-    An answer that overruns `max_length` tokens is cut. Raises RelapseError for a question that leaves it no room.
+    context: texts of which as many as fit stand before a question, drawn by `rng`, the same in all halves. They and the
+    question are read, the answer is predicted. An answer that overruns `max_length` tokens is cut. Raises RelapseError
+    for a question that leaves it no room.
     """
-    bos, found = beginning(tokenizer), []
-    for number, (pair, answer) in enumerate(zip(pairs, answers, strict=True)):
-        text = as_text(pair | {"answer": answer}) + SEPARATOR
-        prompt, whole = (tokenizer(said, add_special_tokens=False)["input_ids"] for said in (as_prompt(pair), text))
-        same = [left == right for left, right in zip(prompt, whole, strict=False)]
-        given = len(bos) + (same.index(False) if False in same else len(same))
+    bos = beginning(tokenizer)
+    texts = [tokenizer(text + SEPARATOR, add_special_tokens=False)["input_ids"] for text in context]
+    found: list[list[Answer]] = [[] for _ in halves]
+    for number, (pair, answers) in enumerate(zip(pairs, zip(*halves, strict=True), strict=True)):
+        encoded = [_encoded(tokenizer, pair, answer) for answer in answers]
+        given = len(bos) + max(asked for _, asked in encoded)
         if given >= max_length:
             raise RelapseError(
                 f"{PAIRS_FILE}, item {number}: the question takes {given} tokens and max_length is {max_length}, which "
                 "leaves no room for an answer: raise max_length"
             )
-        found.append(Answer((bos + whole)[:max_length], given))
+        before = list(bos)
+        room = max_length - max(len(ids) for ids, _ in encoded)
+        for text in rng.sample(texts, len(texts)) if rng else ():
+            if len(before) + len(text) > room:
+                break
+            before += text
+        for half, (ids, asked) in zip(found, encoded, strict=True):
+            half.append(Answer((before + ids)[:max_length], len(before) + asked))
     return found
+
+
+def _encoded(tokenizer, pair: dict, answer: str) -> tuple[list[int], int]:
+    """Tokens of a question with an answer, and how many of them are the question's."""
+    text = as_text(pair | {"answer": answer}) + SEPARATOR
+    prompt, whole = (tokenizer(said, add_special_tokens=False)["input_ids"] for said in (as_prompt(pair), text))
+    same = [left == right for left, right in zip(prompt, whole, strict=False)]
+    return whole, same.index(False) if False in same else len(same)

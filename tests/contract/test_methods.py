@@ -32,7 +32,8 @@ PAIRS = [
     {"question": "When?", "answer": "1961"},
 ]
 OTHERS = ["I don't know.", "She does not know him.", "No."]
-COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}, "block": 0, "epsilon": 1.0, "beta1": 1.0}
+# Powers small enough that a model which knows nothing has a gradient to forget by.
+COMMON = {"steps": 4, "lora": {"rank": 4, "alpha": 8.0}, "block": 0, "epsilon": 1.0, "beta": 0.1, "beta1": 1.0}
 
 
 def once(names):
@@ -77,7 +78,7 @@ def texts_for(tokenizer, method):
     forget, retain = (each(tokenizer, texts) for texts in (FORGET, RETAIN))
     if not method.answers:
         return forget, retain, []
-    true, other = (windows(tokenizer, PAIRS, answers, 200) for answers in ([pair["answer"] for pair in PAIRS], OTHERS))
+    true, other = windows(tokenizer, PAIRS, [[pair["answer"] for pair in PAIRS], OTHERS], 200)
     return (true, retain, other) if method.compared else (other, retain, [])
 
 
