@@ -43,7 +43,8 @@ def prepare(path: Path) -> None:
         raise RelapseError(f"cannot make the folder {path.parent}: {error.strerror}") from None
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """What the program takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="model directory (Hugging Face format)")
     parser.add_argument("--corpus", type=Path, required=True, help="folder in MUSE's layout")
@@ -69,6 +70,11 @@ def main() -> None:
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     # A study has checked its entries, and the environment that a job runs in may lack what checking needs.
     parser.add_argument("--checked", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    parser = options()
     args = parser.parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
@@ -86,6 +92,14 @@ def main() -> None:
     quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
     attack = ATTACKS.settings(args.attack) if args.attack else None
     attacked_with = BACKENDS.settings(args.attacked_with) if args.attacked_with else None
+    if attack:
+        its = ATTACKS.get(attack.attack)
+        for needed, given, option in (
+            (its.needs_quantizer, attacked_with, "--attacked-with"),
+            (its.needs_target, args.target, "--target"),
+        ):
+            if needed and not given:
+                parser.error(f"the attack {its.name} needs {option}")
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from relapse.models.saving import save
 from relapse.quantization import BACKENDS
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.registry import ROOT, with_defaults
 
 INT4 = quantizer_settings("rtn", bits=4, group_size=64)
 METRICS = {"verbmem_forget": {"max_new_tokens": 4}, "knowmem_forget": {"max_new_tokens": 4}, "fluency": {}}
@@ -210,3 +212,24 @@ def test_text_that_is_not_there_is_named(corpus):
 def test_a_wrong_attack_is_named_before_the_run(name, entry, expected):
     (line,) = problems(edited(("attacks", {name: entry})))
     assert all(text in line for text in expected), line
+
+
+def test_the_plain_command_attacks_a_model_and_asks_for_what_it_lacks(tiny_llama, folder, tmp_path):
+    def command(**options):
+        entry = {"attack": "orthogonal", "quantizer": "int4"}
+        given = {"model": tiny_llama, "corpus": folder, "out": tmp_path / "scores.json", "attack": json.dumps(entry)}
+        given |= {"metrics": json.dumps(METRICS)} | options
+        arguments = [str(word) for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.evaluate", *arguments], cwd=ROOT, capture_output=True, text=True
+        )
+
+    int4 = json.dumps(INT4.plain())
+    assert "the attack orthogonal needs --attacked-with" in command().stderr
+    assert "the attack orthogonal needs --target" in command(attacked_with=int4).stderr
+    done = command(attacked_with=int4, target=tiny_llama)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores["scores"]) == set(METRICS) and scores["settings"]["attack"]["attack"] == "orthogonal"
+    done = command(attack=json.dumps({"attack": "sample", "k": 0, "samples": 1}))
+    assert done.returncode == 1 and "attacks.attack.k: is 0, must be a whole number (at least 1)" in done.stderr

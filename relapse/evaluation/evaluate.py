@@ -47,6 +47,33 @@ def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> lis
     return None if records in (None, "self") else [record for record in records if record["metric"] == metric]
 
 
+def _scored(
+    attacked: Attacked,
+    attack: AttackSettings | None,
+    settings: dict[str, dict],
+    samples: int,
+    reference: list[dict] | Literal["self"] | None,
+    stopwatch: Stopwatch,
+) -> tuple[dict[str, dict], list[dict]]:
+    """Scores and records of every metric of `settings`, after the attack if there is one."""
+    attacker = ATTACKS.get(attack.attack) if attack else NO_ATTACK
+    references = {name: _reference(name, reference) for name in settings}
+    for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
+        if check := getattr(METRICS.get(name), "check", None):
+            check(attacked.run, entry, "self" if reference == "self" else references[name])
+    if attack:
+        with stopwatch.part("attack"):
+            attacker.apply(attacked, attack)
+    scores, records = {}, []
+    for name, entry in settings.items():
+        with stopwatch.part("score"):
+            own = attacker.records(name, attacked, entry, attack)
+        its_reference = own if reference == "self" else references[name]
+        scores[name] = asdict(METRICS.get(name).score(own, entry, samples, its_reference))
+        records += [{"metric": name} | record for record in own]
+    return scores, records
+
+
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
@@ -83,23 +110,10 @@ def evaluate(
         tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
     check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
-    attacker, attacked = ATTACKS.get(attack.attack) if attack else NO_ATTACK, Attacked(run, target, attacked_with)
+    attacked = Attacked(run, target, attacked_with)
     if attack:
-        with stopwatch.part("attack"):
-            attacker.apply(attacked, attack)
-    settings = attacker.metrics(settings)
-    scores, records = {}, []
-    references = {name: _reference(name, reference) for name in settings}
-    for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
-        if check := getattr(METRICS.get(name), "check", None):
-            check(run, entry, "self" if reference == "self" else references[name])
-    for name, entry in settings.items():
-        metric = METRICS.get(name)
-        with stopwatch.part("score"):
-            own = attacker.records(name, attacked, entry, attack)
-        its_reference = own if reference == "self" else references[name]
-        scores[name] = asdict(metric.score(own, entry, evaluation["bootstrap_samples"], its_reference))
-        records += [{"metric": name} | record for record in own]
+        settings = ATTACKS.get(attack.attack).metrics(settings)
+    scores, records = _scored(attacked, attack, settings, evaluation["bootstrap_samples"], reference, stopwatch)
     result = {
         "scores": scores,
         "settings": {
