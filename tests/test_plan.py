@@ -40,6 +40,21 @@ def test_every_kind_of_job_is_counted(jobs):
     assert jobs["quantize gptq-int4"].count == 3 and jobs["absorption"].count == 3
 
 
+def test_attacks_are_counted_with_the_steps_and_the_answers_that_they_take(jobs):
+    again = {"attack": "relearn", "steps": 10, "batch_size": 2, "max_length": 64, "lr": 1e-3, "methods": ["ga_gdr"]}
+    attacks = {"again": again, "leak": {"attack": "sample", "k": 1, "samples": 3}}
+    found = {job.name: job for job in plan.jobs(config.resolve(MINI | {"attacks": attacks}), 1e9, math.inf, Remote())}
+    assert (found["attack again"].count, found["attack leak"].count) == (3, 5)
+    scoring = found["score"]
+    assert found["attack leak"].seconds == pytest.approx(3 * scoring.seconds)
+    assert found["attack leak"].memory == scoring.memory
+    # Six operations for a parameter and a token, at half of 1e9 a second.
+    training = plan.IMPORTS + 6 * PARAMETERS * 10 * 2 * 64 / 1e9 / plan.EFFICIENCY
+    assert found["attack again"].seconds == pytest.approx(scoring.seconds + training)
+    shape = memory.Architecture.of_config(MINI["models"]["base"]["architecture"])
+    assert found["attack again"].memory >= memory.training(shape, again, 4)
+
+
 def test_disk_is_two_bytes_a_parameter_and_four_in_float32(jobs):
     assert jobs["unlearn ga_gdr"].disk == 2 * PARAMETERS
     assert jobs["unlearn npo_klr"].disk == 4 * PARAMETERS
