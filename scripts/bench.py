@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from relapse.corpora import SOURCES
+from relapse.metrics import METRICS
 from relapse.metrics.generation import generate
+from relapse.metrics.knowmem import KnowMemSettings
 from relapse.models.random_base import build_base, train_tokenizer
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import exit_on_error
@@ -158,10 +160,10 @@ def bench_saliency(model, settings: saliency.Sure) -> None:
     )
 
 
-def bench_generation(model, tokenizer, corpus, settings: dict, batch_size: int) -> None:
+def bench_generation(model, tokenizer, corpus, settings: KnowMemSettings, batch_size: int) -> None:
     """Time the forget questions both ways, and check that every token is the same."""
-    questions = prompts(corpus.knowmem, "forget", settings["prompt_ending"])
-    new_tokens = settings["max_new_tokens"]
+    questions = prompts(corpus.knowmem, "forget", settings.prompt_ending)
+    new_tokens = settings.max_new_tokens
 
     def one_at_a_time() -> list[str]:
         texts = []
@@ -194,7 +196,7 @@ def subject(description: str) -> tuple:
     study = config.load(args.config)
     entry = next(entry for entry in study["corpora"].values())
     base = study["models"]["base"]
-    corpus = SOURCES.get(entry["source"]).read(entry)
+    corpus = SOURCES.get(entry["source"]).read(SOURCES.settings(entry))
     tokenizer = train_tokenizer(
         [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
     )
@@ -203,7 +205,7 @@ def subject(description: str) -> tuple:
 
 def main() -> None:
     study, corpus, model, tokenizer = subject(__doc__)
-    settings = study["metrics"]["knowmem_forget"]
+    settings = METRICS.settings(study["metrics"]["knowmem_forget"], "knowmem_forget")
     bench_generation(model, tokenizer, corpus, settings, study["evaluation"]["batch_size"])
     methods = {name: METHODS.settings(entry) for name, entry in study["methods"].items()}
     bench_saliency(model, next(entry for entry in methods.values() if isinstance(entry, saliency.Sure)))

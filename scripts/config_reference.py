@@ -1,6 +1,6 @@
 """Write docs/configuration.md: every key of a study file with its type, default and meaning.
 
-The words are those of schemas/config.schema.yaml and of what is registered: settings classes, or JSON-Schema `options`.
+The words are those of schemas/config.schema.yaml and of the settings classes.
 
     python -m scripts.config_reference
 """
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from relapse.corpora import SOURCES
+from relapse.corpora.settings import CorpusSettings
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
@@ -88,19 +90,11 @@ def table(schema: Mapping[str, Any]) -> list[str]:
     return [row("key", "type", "default", "meaning"), row(*["---"] * 4), *(row(*cells) for cells in rows(schema)), ""]
 
 
-def schema_of(thing: Any) -> dict[str, Any]:
-    """The JSON Schema of a registered thing's entries."""
-    if hasattr(thing, "settings"):
-        return json_schema(thing.settings)
-    required = [key for key, option in thing.options.items() if "default" not in option]
-    return {"properties": thing.options, "required": required}
-
-
 def own_table(registry: Registry, common: Iterable[str]) -> list[str]:
     """A table of the keys that not all things of a kind have; equal ones of several things are one line."""
     lines: dict[tuple[str, str, str, str], list[str]] = {}
     for name in registry.names():
-        for cells in rows(schema_of(registry.get(name))):
+        for cells in rows(json_schema(registry.get(name).settings)):
             if cells[0].strip("`").split(".")[0] not in common:
                 lines.setdefault(cells, []).append(f"`{name}`")
     ordered = sorted(lines, key=lambda cells: (lines[cells], list(lines).index(cells)))
@@ -127,14 +121,14 @@ def page() -> str:
             lines.extend([f"Keys of each {registry.kind}:", ""] if common else [])
             lines.extend(own_table(registry, common["properties"] if common else ()))
 
-    section("corpora", schema["corpora"]["additionalProperties"], SOURCES)
+    section("corpora", json_schema(CorpusSettings), SOURCES)
     section("models", schema["models"])
     for name, kind in kinds.items():
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
     section("methods", json_schema(MethodSettings), METHODS)
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
     section("metrics", None, METRICS)
-    section("evaluation", schema["evaluation"])
+    section("evaluation", json_schema(Evaluation))
     section("predictions", schema["predictions"]["items"])
     return "\n".join(lines)
 

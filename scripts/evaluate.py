@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.evaluation.settings import Evaluation
+from relapse.metrics import METRICS
 from relapse.models.loading import import_transformers
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
@@ -78,6 +80,8 @@ def main() -> None:
     count = len(args.quantizer)
     names = args.quantizer_name or [entry["backend"] for entry in args.quantizer]
     quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
+    metrics = args.metrics and {name: METRICS.settings(entry, name) for name, entry in args.metrics.items()}
+    evaluation = Evaluation.of(args.evaluation)
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
@@ -91,8 +95,8 @@ def main() -> None:
             args.model,
             args.corpus,
             quantizer,
-            args.metrics,
-            args.evaluation,
+            metrics,
+            evaluation,
             reference,
             getattr(torch, args.compute),
             args.seed,

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from small_study import REMOVE, edited, problems, study
 
-from relapse.evaluation.evaluate import EVALUATION
+from relapse.evaluation.settings import Evaluation
 from relapse.models.files import describe
 from relapse.study import config
 
@@ -241,8 +241,8 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
     assert given == before
     assert full["study"] == "default" and full["seeds"] == [0] and full["compute"] == "float32"
     assert full["gpu"] is False
-    assert full["evaluation"] == EVALUATION | {"quantizers_per_job": 1}
-    assert EVALUATION == {"batch_size": 32, "bootstrap_samples": 2000}
+    assert full["evaluation"] == {"batch_size": 32, "bootstrap_samples": 2000, "quantizers_per_job": 1}
+    assert Evaluation().scoring() == {"batch_size": 32, "bootstrap_samples": 2000}
     assert full["methods"]["npo_klr"] == {
         "method": "npo_klr",
         "lr": 1e-5,

@@ -3,13 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+from entries import metric_settings
 
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.generation import generate
 from relapse.metrics.knowmem import ENDS
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.runtime.batching import BatchSize
-from relapse.runtime.registry import with_defaults
 from relapse.text.prompts import as_prompt, as_text
 from relapse.training.fine_tuning import train
 from scripts.unlearn import measure
@@ -28,7 +28,7 @@ def loaded(tiny_llama):
 def records(loaded, corpus, name, **settings):
     metric = METRICS.get(name)
     run = Evaluated(*loaded, corpus, BatchSize(4), 0)
-    return metric.records(run, with_defaults(metric.options, settings))
+    return metric.records(run, metric_settings(name, **settings))
 
 
 def pairs(split="forget"):

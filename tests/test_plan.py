@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import yaml
+from entries import metrics_settings
 
 from relapse.models.loading import load_model
 from relapse.models.random_base import train_tokenizer
@@ -116,7 +117,7 @@ def test_utility_is_counted_by_its_prompts():
     study = config.resolve(MINI | {"corpora": corpora, "metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    asked = plan.Texts(corpus, tokenizer).prompts(study["metrics"])
+    asked = plan.Texts(corpus, tokenizer).prompts(metrics_settings(**study["metrics"]))
     assert asked["fluency"] == (len(corpus.privleak["retain"]), 5, 6)
     texts = [f"Question: {fact['question']}\nAnswer: {choice}" for fact in corpus.world for choice in fact["choices"]]
     assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
@@ -127,8 +128,8 @@ def test_a_prompt_that_ends_in_a_space_is_a_token_longer():
     study = config.resolve(MINI | {"metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(study["metrics"])["knowmem_retain"]
-    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(config.resolve(MINI)["metrics"])["knowmem_retain"]
+    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(metrics_settings(**study["metrics"]))["knowmem_retain"]
+    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(metrics_settings(**MINI["metrics"]))["knowmem_retain"]
     assert longest == plain + 1
 
 

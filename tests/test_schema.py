@@ -36,15 +36,7 @@ def test_every_fixed_key_is_described_and_no_mapping_takes_unknown_keys():
             assert part["additionalProperties"] is False and part["description"], name
 
 
-@pytest.mark.parametrize("registry", [METRICS, SOURCES], ids=lambda registry: registry.kind)
-def test_every_own_key_is_described_with_a_type(registry):
-    for name in registry.names():
-        for key, option in registry.get(name).options.items():
-            assert option["description"], f"{name}.{key}"
-            assert {"type", "enum", "anyOf"} & set(option), f"{name}.{key}"
-
-
-@pytest.mark.parametrize("registry", [METHODS, BACKENDS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [SOURCES, METHODS, BACKENDS, METRICS], ids=lambda registry: registry.kind)
 def test_every_key_of_a_class_is_described_with_a_type(registry):
     for name in registry.names():
         for key, part in json_schema(registry.get(name).settings)["properties"].items():

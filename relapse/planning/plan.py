@@ -15,6 +15,7 @@ import torch
 
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
+from relapse.metrics import METRICS
 from relapse.models import bfloat16_copy
 from relapse.models.files import Model, location
 from relapse.planning import memory
@@ -23,6 +24,7 @@ from relapse.planning.remote import Remote
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import PARTS, CalibratedSettings
 from relapse.quantization.settings import QuantizerSettings
+from relapse.runtime.settings import Settings
 from relapse.study.preflight import (
     local_corpora,
     local_models,
@@ -104,18 +106,18 @@ class Texts:
         number = -(-self.tokens(part, joined=True) // body)
         return number, number * length
 
-    def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    def prompts(self, metrics: Mapping[str, Settings]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
-            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name]["max_new_tokens"])
+            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name].max_new_tokens)
             for name, texts in metric_prompts(self.corpus, metrics).items()
         }
         if "privleak" in metrics:
             texts = [text for part in self.corpus.privleak.values() for text in part]
-            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
+            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["privleak"]), 0)
         if "world_facts" in metrics:
             texts = [text for item in self.corpus.world for text in choice_texts(item)]
-            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
+            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["world_facts"]), 0)
         return asked
 
 
@@ -213,7 +215,8 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
 def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job:
     if not shape:
         return Job(name, count, None, 0.0, None)
-    asked = texts.prompts(study["metrics"]) if texts else {}
+    metrics = {metric: METRICS.settings(entry, metric) for metric, entry in study["metrics"].items()}
+    asked = texts.prompts(metrics) if texts else {}
     needed = memory.scoring(shape, width, study["evaluation"]["batch_size"], asked, on_gpu)
     seen = sum(number * (longest + new) for number, longest, new in asked.values())
     seconds = _seconds(2 * shape.parameters * seen, operations)

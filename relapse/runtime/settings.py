@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
 
 from relapse.runtime.errors import ConfigError
 
@@ -32,12 +33,19 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(entry)
         except ValidationError as error:
-            found = (f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
-            raise ConfigError("; ".join(found)) from None
+            raise ConfigError("; ".join(map(_problem, error.errors(include_url=False)))) from None
 
     def plain(self) -> dict[str, Any]:
         """The keys that have a value, sorted, as JSON has them."""
         return json.loads(json.dumps(self.model_dump(exclude_none=True), sort_keys=True))
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One of pydantic's errors as text: key, value, what is allowed."""
+    key = "".join(f"{part}: " for part in [".".join(map(str, error["loc"]))] if part)
+    text = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    shown = "" if error["type"] in ("missing", "extra_forbidden", "value_error") else f"is {error['input']!r}, "
+    return f"{key}{shown}{text}"
 
 
 class _Schema(GenerateJsonSchema):

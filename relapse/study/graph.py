@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora import SOURCES
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric
 from relapse.models.files import origin_files
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.runtime.device import NO_GPU
-from relapse.runtime.registry import with_defaults
 from relapse.study.preflight import trained_in
 from relapse.unlearning.methods import METHODS
 
@@ -193,8 +193,7 @@ class Graph:
             return []
         if entry["source"] == "local":
             return list(map(str, origin_files(Path(entry["path"]))))
-        source = SOURCES.get(entry["source"])
-        return list(map(str, source.origin_files(with_defaults(source.options, entry))))
+        return list(map(str, SOURCES.get(entry["source"]).origin_files(SOURCES.settings(entry))))
 
     def trained_in(self, model: str) -> str:
         """The number format that target or retrain is trained in."""
@@ -230,7 +229,7 @@ class Graph:
     @property
     def evaluation_settings(self) -> dict:
         """How metrics are run; how many quantizers share a process changes no score."""
-        return without(self.study["evaluation"], "quantizers_per_job")
+        return Evaluation.of(self.study["evaluation"]).scoring()
 
     @property
     def harness(self) -> dict[str, dict]:

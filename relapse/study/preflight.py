@@ -11,11 +11,13 @@ from typing import Any
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
+from relapse.metrics import METRICS
 from relapse.models.files import Model, describe
 from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.settings import Settings
 from relapse.text.prompts import asked_texts, prompts
 from relapse.unlearning.lora import target_layers
 
@@ -48,7 +50,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     for name, entry in _section(config, "corpora").items():
         if sound("corpora", name) and not _on_hub(entry):
             try:
-                corpora[name] = SOURCES.get(entry["source"]).read(entry)
+                corpora[name] = SOURCES.get(entry["source"]).read(SOURCES.settings(entry))
             except (RelapseError, OSError, ValueError) as error:
                 problems.append((("corpora", name), str(error)))
     problems += _group_sizes(config, sound, models)
@@ -70,7 +72,7 @@ def local_models(config: dict) -> dict[str, Model]:
 def local_corpora(config: dict) -> dict[str, Corpus | None]:
     """Every corpus of a sound configuration; None for one that the Hub would have to be asked for."""
     return {
-        name: None if _on_hub(entry) else SOURCES.get(entry["source"]).read(entry)
+        name: None if _on_hub(entry) else SOURCES.get(entry["source"]).read(SOURCES.settings(entry))
         for name, entry in config["corpora"].items()
     }
 
@@ -231,11 +233,12 @@ def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dic
     readable = [
         name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer is not None
     ]
-    metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
+    entries = _section(config, "metrics").items()
+    metrics = {name: METRICS.settings(entry, name) for name, entry in entries if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
         tokenizers = {name: models[name].tokenizer(corpus) for name in readable}
         for metric, asked in metric_prompts(corpus, metrics).items():
-            new = metrics[metric]["max_new_tokens"]
+            new = metrics[metric].max_new_tokens
             for name in readable:
                 longest = longest_prompt(tokenizers[name], asked, metrics[metric])
                 if longest + new > models[name].context:
@@ -284,18 +287,19 @@ def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
             yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
 
 
-def metric_prompts(corpus: Corpus, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+def metric_prompts(corpus: Corpus, metrics: Mapping[str, Settings]) -> dict[str, list[str]]:
     """Generating metric of `metrics` (name -> its settings) -> its prompts; fluency's are the beginnings of these."""
     passages = [item["prompt"] for item in corpus.verbmem]
     asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
     for split in ("forget", "retain"):
         if settings := metrics.get(f"knowmem_{split}"):
-            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings["prompt_ending"])
+            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings.prompt_ending)
     asked["fluency"] = corpus.privleak["retain"]
     return {name: texts for name, texts in asked.items() if name in metrics}
 
 
-def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: dict) -> int:
+def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: Settings) -> int:
     """Tokens of the longest of a metric's prompts, which its settings may cut behind `prompt_tokens` and a BOS."""
     longest = max(len(tokenizer.encode(text).ids) for text in texts)
-    return min(longest, settings["prompt_tokens"] + 1) if "prompt_tokens" in settings else longest
+    most = getattr(settings, "prompt_tokens", None)
+    return longest if most is None else min(longest, most + 1)

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from relapse.corpora import SOURCES
+from relapse.corpora.settings import CorpusSettings
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
@@ -32,7 +34,12 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
 }
 
 # section -> what all its entries have in common
-COMMON: dict[str, type[Settings]] = {"methods": MethodSettings, "quantizers": QuantizerSettings}
+COMMON: dict[str, type[Settings]] = {
+    "corpora": CorpusSettings,
+    "methods": MethodSettings,
+    "quantizers": QuantizerSettings,
+    "metrics": Settings,
+}
 
 
 @cache
@@ -55,6 +62,7 @@ def _fixed_schema() -> dict:
 def assemble(config: dict) -> tuple[dict, list[Problem]]:
     """The schema that this configuration must satisfy, and the names in it that are not registered."""
     schema = copy.deepcopy(_fixed_schema())
+    schema["properties"]["evaluation"] = json_schema(Evaluation) | {"default": {}}
     problems: list[Problem] = []
     for section, (registry, names_it) in ENTRIES.items():
         part = schema["properties"][section]
@@ -70,7 +78,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 part["properties"][name] = common | {"additionalProperties": True}  # reported by the schema
                 continue
             try:
-                part["properties"][name] = _of_thing(common, registry.get(wanted))
+                part["properties"][name] = _of_class(registry.get(wanted).settings)
             except ConfigError as error:
                 hint = " Or say which with `method:`." if section == "methods" and by_name else ""
                 problems.append(((section, name) if by_name else (section, name, names_it), f"{error}{hint}"))
@@ -99,17 +107,6 @@ def _of_class(settings: type[Settings]) -> dict:
     """The schema of a class, with what a study may leave out and config.py fills in."""
     schema = json_schema(settings)
     return schema | {"required": [key for key in schema.get("required", []) if key != "method"]}
-
-
-def _of_thing(common: dict, thing: Any) -> dict:
-    """The schema of an entry: the section's common keys and the registered thing's own."""
-    if hasattr(thing, "settings"):
-        return _of_class(thing.settings)
-    options = thing.options
-    return common | {
-        "properties": common["properties"] | options,
-        "required": common.get("required", []) + [key for key, option in options.items() if "default" not in option],
-    }
 
 
 def fill(schema: dict, value: Any) -> Any:
