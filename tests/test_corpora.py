@@ -21,7 +21,7 @@ SMALL = {"source": "synthetic", "forget": 3, "retain1": 4, "retain2": 3, "holdou
 
 def synthetic(**changes):
     source = SOURCES.get("synthetic")
-    return source.read(corpus_settings(**SMALL, **changes))
+    return source.read(corpus_settings(**SMALL | changes))
 
 
 def names(texts):

@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 
 def read(folder, **changes):
-    return TOFU.read(corpus_settings("tofu", path=str(folder), **changes))
+    return TOFU.read(corpus_settings("tofu", **{"path": str(folder)} | changes))
 
 
 def authors(items) -> set[int]:

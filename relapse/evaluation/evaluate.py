@@ -62,7 +62,8 @@ def evaluate(
     `reference` is given. evaluation: None stands for its defaults. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
     text are returned too. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size is part of
-    the settings that are returned; `smallest_batch` is returned too where memory did not hold as many. Raises RelapseError.
+    the settings that are returned; `smallest_batch` is returned too where memory did not hold as
+    many. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = evaluation or Evaluation()

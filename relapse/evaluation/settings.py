@@ -18,8 +18,8 @@ class Evaluation(Settings):
     quantizers_per_job: Count = Field(
         1,
         description="Quantizers that one process scores a model under. 1: a changed quantizer reruns nothing else, and "
-        "a cluster runs them side by side. More: a small model's study is faster, since starting a process takes longer "
-        "than scoring; a changed quantizer then reruns those that share its process. Changes no score.",
+        "a cluster runs them side by side. More: a small model's study is faster, since starting a process takes "
+        "longer than scoring; a changed quantizer then reruns those that share its process. Changes no score.",
     )
     bootstrap_samples: int = Field(
         2000, ge=1, le=1_000_000, description="Resamples of the examples behind the 95 % intervals of one seed."
