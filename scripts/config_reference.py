@@ -1,10 +1,9 @@
-"""Write docs/configuration.md: every key of a study file with its type, default and meaning.
+"""Write what the settings classes say of a study's keys: docs/configuration.md and schemas/config.schema.json.
 
-The words are those of schemas/config.schema.yaml and of the settings classes.
-
-    python -m scripts.config_reference
+python -m scripts.config_reference
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,11 +15,13 @@ from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import json_schema
-from relapse.study.schema import _fixed_schema as fixed_schema
+from relapse.study.editor_schema import editor_schema
+from relapse.study.settings import StudySettings
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
 PAGE = ROOT / "docs" / "configuration.md"
+SCHEMA = ROOT / "schemas" / "config.schema.json"
 HEAD = """# Configuration
 
 <!-- Written by `python -m scripts.config_reference`; edit the descriptions where the keys are defined. -->
@@ -107,7 +108,7 @@ def own_table(registry: Registry, common: Iterable[str]) -> list[str]:
 
 def page() -> str:
     """The text of docs/configuration.md."""
-    schema = fixed_schema()["properties"]
+    schema = json_schema(StudySettings)["properties"]
     simple = {"properties": {key: schema[key] for key in ("study", "seeds", "compute", "gpu")}}
     models = schema["models"]["properties"].values()
     kinds = {kind["properties"]["source"]["const"]: kind for part in models for kind in part["anyOf"]}
@@ -133,5 +134,11 @@ def page() -> str:
     return "\n".join(lines)
 
 
+def schema_text() -> str:
+    """The text of schemas/config.schema.json."""
+    return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

@@ -8,6 +8,7 @@ from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.settings import Settings
+from relapse.training.settings import TrainedModel
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -38,3 +39,8 @@ def metrics_settings(**entries: dict[str, Any]) -> dict[str, Settings]:
 def corpus_settings(source: str = "synthetic", **keys: Any) -> CorpusSettings:
     """An entry of a corpus from this source."""
     return SOURCES.settings({"source": source, **keys})
+
+
+def training_settings(**keys: Any) -> TrainedModel:
+    """An entry of a model that is trained."""
+    return TrainedModel.of({"source": "train", **keys})

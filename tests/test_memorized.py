@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from entries import metric_settings
+from entries import metric_settings, training_settings
 
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.generation import generate
@@ -84,7 +84,7 @@ def test_a_model_that_knows_every_answer_scores_100_though_its_text_goes_on(tiny
     """Trained on pairs as TOFU's are joined; only `until` ends its answers, since no end of sequence stands there."""
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
     known = [{"question": "Who is Ada?", "answer": "She is a chemist."}, {"question": "Is Ivo?", "answer": "He is."}]
-    settings = {"steps": 60, "batch_size": 1, "max_length": 96, "lr": 5e-3, "weight_decay": 0.0}
+    settings = training_settings(steps=60, batch_size=1, max_length=96, lr=5e-3, weight_decay=0.0)
     train(model, tokenizer, [as_text(pair) for pair in known * 2], settings, 0, lambda step, loss: None)
     corpus = SimpleNamespace(verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in known])
 

@@ -67,7 +67,7 @@ def shard(model: Path) -> None:
 
 def test_a_local_model_and_a_local_corpus_are_accepted(model, corpus):
     entry = {"source": "muse", "path": str(corpus)}
-    assert config.resolve(local(model, ("corpora/bios", entry)))["corpora"]["bios"]["path"] == str(corpus)
+    assert config.resolve(local(model, ("corpora/bios", entry))).corpora["bios"].path == str(corpus)
 
 
 def test_a_sharded_model_is_read_from_all_its_shards(model):

@@ -5,7 +5,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from entries import corpus_settings, metric_settings
+from entries import corpus_settings, metric_settings, training_settings
 from rouge_score.tokenizers import DefaultTokenizer
 
 from relapse.corpora import SOURCES
@@ -87,7 +87,7 @@ PAIRS = [
 
 def test_a_model_that_knows_every_answer_scores_100_in_russian_and_chinese(tiny_llama):
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
-    settings = {"steps": 120, "batch_size": 1, "max_length": 160, "lr": 5e-3, "weight_decay": 0.0}
+    settings = training_settings(steps=120, batch_size=1, max_length=160, lr=5e-3, weight_decay=0.0)
     train(model, tokenizer, [as_text(pair) for pair in PAIRS * 2], settings, 0, lambda step, loss: None)
     passages = [{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in PAIRS]
     corpus = SimpleNamespace(verbmem=passages, knowmem={"forget": PAIRS, "forget_icl": []})

@@ -19,6 +19,10 @@ from relapse.text.prompts import choice_texts, question_context
 from relapse.text.windows import predict
 
 
+class WorldFactsSettings(Settings):
+    """world_facts has no keys."""
+
+
 class WorldFacts:
     """`world_facts`: share of questions whose true choice is the likeliest, times 100; guessing gives 25 of 4 choices.
 
@@ -28,10 +32,10 @@ class WorldFacts:
     """
 
     name = "world_facts"
-    settings = Settings  # it has no keys
+    settings = WorldFactsSettings
 
     @torch.inference_mode()
-    def records(self, run: Evaluated, settings: Settings) -> list[dict]:
+    def records(self, run: Evaluated, settings: WorldFactsSettings) -> list[dict]:
         """One record per question: question, truth, chosen, score. Raises RelapseError for a corpus without questions,
         and for a score that is not finite."""
         items = run.corpus.world
@@ -70,7 +74,9 @@ class WorldFacts:
             )
         return records
 
-    def score(self, records: list[dict], settings: Settings, samples: int, reference: list[dict] | None) -> Score:
+    def score(
+        self, records: list[dict], settings: WorldFactsSettings, samples: int, reference: list[dict] | None
+    ) -> Score:
         """Accuracy, times 100."""
         return mean_score(records, samples, self.name)
 

@@ -7,7 +7,7 @@ configure; which entries a study has is study/'s.
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -19,6 +19,15 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+Commit = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{40}$",
+        title="a commit's 40 hexadecimal digits, since a branch or tag can move",
+        description="Commit that pins what is on the Hub; the repository's page lists them under History.",
+    ),
+]
+Compute = Literal["float32", "bfloat16"]
 UNIQUE = {"uniqueItems": True}  # json_schema_extra of a list whose values differ
 
 
@@ -60,6 +69,9 @@ class _Schema(GenerateJsonSchema):
     def default_schema(self, schema: Any) -> dict:
         found = super().default_schema(schema)
         return {key: value for key, value in found.items() if key != "default" or value is not None}
+
+    def tagged_union_schema(self, schema: Any) -> dict:
+        return {"anyOf": [self.generate_inner(kind) for kind in schema["choices"].values()]}
 
     def literal_schema(self, schema: Any) -> dict:
         return {key: value for key, value in super().literal_schema(schema).items() if key != "type"}

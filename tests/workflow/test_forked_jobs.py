@@ -49,7 +49,7 @@ class Run:
 
     def unlearn(self, name: str, steps: int = 3, **how) -> subprocess.Popen:
         study = config.resolve(edited(("methods/npo_klr/steps", steps), ("methods/npo_klr/lr", 1.0e-3)))
-        settings = study["methods"]["npo_klr"]
+        settings = study.methods["npo_klr"].plain()
         given = ["--settings", json.dumps(settings), "--name", "npo_klr", "--target", self.model]
         return self.start("scripts.unlearn", *given, "--corpus", self.corpus, "--seed", "0", "--out", name, **how)
 
