@@ -1,16 +1,19 @@
 """The configuration: what is accepted, what is filled in, and what every kind of wrong input is answered with."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import model_validator
 from small_study import REMOVE, edited, problems, study
 
 from relapse.evaluation.settings import Evaluation
 from relapse.models.files import describe
 from relapse.models.settings import HubModel
 from relapse.study import config
+from relapse.unlearning.methods import METHODS
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
@@ -230,6 +233,30 @@ def test_a_configuration_wrong_all_over_is_still_answered(wrong):
 def test_keys_that_yaml_does_not_read_as_text_are_refused():
     (line,) = problems(edited(("methods", {True: {"method": "ga", "lr": 1e-5, "steps": 2}})))
     assert "methods.True" in line and "quotes" in line
+
+
+def test_of_an_entry_with_a_wrong_key_the_others_are_looked_at():
+    lines = problems(edited(("methods/npo_klr/lr", 0), ("methods/npo_klr/max_length", 5000)))
+    assert [line.split(": ")[0] for line in lines] == ["methods.npo_klr.lr", "methods.npo_klr.max_length"]
+
+
+def test_what_a_class_checks_between_its_keys_is_reported_with_the_rest(monkeypatch):
+    method = METHODS.get("npo_klr")
+
+    class Strict(method.settings):
+        @model_validator(mode="after")
+        def check(self):
+            if self.beta > self.alpha:
+                raise ValueError(f"beta {self.beta} is above alpha {self.alpha}")
+            return self
+
+    monkeypatch.setitem(METHODS._entries, "npo_klr", dataclasses.replace(method, settings=Strict))
+    lines = problems(edited(("methods/npo_klr/beta", 2.0), ("seeds", [0, 0])))
+    assert lines == [
+        "seeds: is [0, 0] (a list), must be a list that is not empty, all values different, each a whole "
+        "number (at least 0).",
+        "methods.npo_klr: beta 2.0 is above alpha 1.0",
+    ]
 
 
 # --- what is accepted -----------------------------------------------------------------------------------------------

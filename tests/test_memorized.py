@@ -60,7 +60,7 @@ def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded, 
     loaded[0].forward = heard
     try:
         run = Evaluated(*loaded, pairs(split), BatchSize(1), 0)
-        measure(run, f"knowmem_{split}", {"max_new_tokens": 1, "prompt_ending": "space"})
+        measure(run, f"knowmem_{split}", metric_settings(f"knowmem_{split}", max_new_tokens=1, prompt_ending="space"))
     finally:
         loaded[0].forward = forward
     assert len(seen) == 3  # the common beginning, then the rest of each prompt
