@@ -8,8 +8,7 @@ import copy
 from typing import Any
 
 from relapse.runtime.settings import json_schema
-from relapse.study.schema import ENTRIES
-from relapse.study.settings import MODELS, StudySettings
+from relapse.study.settings import MODELS, REGISTRIES, StudySettings
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # which every editor knows
 CONDITIONS = ("required", "oneOf")  # what an entry must have, unless its grid has it
@@ -20,8 +19,8 @@ def editor_schema() -> dict[str, Any]:
     schema = copy.deepcopy(json_schema(StudySettings))
     sections = schema["properties"]
     definitions: dict[str, Any] = {}
-    for section, (registry, named_by) in ENTRIES.items():
-        part, refs = sections[section], {}
+    for section, registry in REGISTRIES.items():
+        part, refs, named_by = sections[section], {}, registry.named_by
         common = part["additionalProperties"]["properties"]
         definitions[section] = {"properties": common}
         for name in registry.names():

@@ -6,31 +6,18 @@ Knows the settings classes and the registries; what an error means to a person i
 import copy
 from typing import Any
 
-from relapse.corpora import SOURCES
-from relapse.metrics import METRICS
-from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import Registry
 from relapse.runtime.settings import json_schema
 from relapse.study.messages import Problem, is_number, mapping
-from relapse.study.settings import StudySettings
-from relapse.unlearning.methods import METHODS
-
-# section -> (registry, key of an entry that names the registered thing; without one the entry's name does)
-ENTRIES: dict[str, tuple[Registry, str | None]] = {
-    "corpora": (SOURCES, "source"),
-    "methods": (METHODS, "method"),
-    "quantizers": (BACKENDS, "backend"),
-    "metrics": (METRICS, None),
-}
+from relapse.study.settings import REGISTRIES, StudySettings
 
 
 def assemble(config: dict) -> tuple[dict, list[Problem]]:
     """The schema that this configuration must satisfy, and the names in it that are not registered."""
     schema = copy.deepcopy(json_schema(StudySettings))
     problems: list[Problem] = []
-    for section, (registry, names_it) in ENTRIES.items():
-        part = schema["properties"][section]
+    for section, registry in REGISTRIES.items():
+        part, names_it = schema["properties"][section], registry.named_by
         part["properties"] = {}
         part["additionalProperties"] = common = _without_method(part["additionalProperties"])
         for name, entry in mapping(config.get(section)).items():

@@ -26,6 +26,8 @@ ALLOWED = "lower-case letters, digits, dots, dashes and underscores, a letter or
 
 BaseModel = Annotated[RandomModel | LocalModel | HubModel, Field(discriminator="source")]
 GivenModel = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="source")]
+# section -> what its entries name
+REGISTRIES: dict[str, Registry] = {"corpora": SOURCES, "methods": METHODS, "quantizers": BACKENDS, "metrics": METRICS}
 # source -> the class of a models entry
 MODELS: dict[str, type[RandomModel | LocalModel | HubModel | TrainedModel]] = {
     "random": RandomModel,

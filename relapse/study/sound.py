@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from relapse.corpora import SOURCES
-from relapse.metrics import METRICS
-from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import Settings
 from relapse.study.messages import Key, Problem, mapping
-from relapse.study.settings import MODELS, Models, StudySettings
-from relapse.unlearning.methods import METHODS
-
-REGISTRIES = {"corpora": SOURCES, "methods": METHODS, "quantizers": BACKENDS, "metrics": METRICS}
+from relapse.study.settings import MODELS, REGISTRIES, Models, StudySettings
 
 
 class Sound:
