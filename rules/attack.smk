@@ -27,9 +27,9 @@ rule attack:
     params:
         offline="HF_HUB_OFFLINE=1 " if GRAPH.harness else "",
         options=lambda wildcards, input: attack_options(wildcards.attack, input.target),
-        metrics=quoted(STUDY["metrics"]),
+        metrics=quoted(STUDY.metrics),
         evaluation=quoted(GRAPH.evaluation_settings),
-        compute=STUDY["compute"],
+        compute=STUDY.compute,
         reference=lambda wildcards, input: reference_option(
             GRAPH.measures_reference(wildcards, [wildcards.attack]), input.reference
         ),

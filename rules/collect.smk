@@ -62,7 +62,7 @@ rule models_table:
         "../envs/conda.yaml"
     params:
         settings=quoted(
-            {"models": STUDY["models"], "methods": GRAPH.made_how}
+            {"models": STUDY.models, "methods": GRAPH.made_how}
             | {"corpora": GRAPH.corpora, "seeds": GRAPH.seeds}
         ),
         folder=subpath(output[0], parent=True),
@@ -110,7 +110,7 @@ rule recovery:
         "../envs/conda.yaml"
     params:
         settings=SUMMARY,
-        predictions=quoted(STUDY["predictions"]),
+        predictions=quoted(STUDY.predictions),
         folder=subpath(output.csv, parent=True),
         source=source("scripts/recovery.py"),
     message:

@@ -35,7 +35,7 @@ PRODUCTS, ATTACKED = Products(GRAPH), Attacked(GRAPH)
 STUDY, RESULTS = GRAPH.study, GRAPH.results
 # The report's captions read it: with its defaults.
 config.clear()
-config.update(STUDY)
+config.update(STUDY.plain())
 
 if any(Path(".snakemake/locks").glob("*")) and workflow.is_main_process:
     logger.warning(
@@ -74,7 +74,7 @@ def benchmark_of(rule, item, kind="tsv"):
 
 
 # What a job that trains or runs a model asks for. profiles/default caps it on one machine; a cluster's scheduler does so.
-GPU = int(STUDY["gpu"])
+GPU = int(STUDY.gpu)
 
 
 resource_scopes:
@@ -135,7 +135,7 @@ def stop_option(metrics):
     if not metrics:
         return ""
     return (
-        f"--metrics {quoted(metrics)} --batch-size {STUDY['evaluation']['batch_size']}"
+        f"--metrics {quoted(metrics)} --batch-size {STUDY.evaluation.batch_size}"
     )
 
 

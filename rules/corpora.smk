@@ -1,7 +1,7 @@
 # A corpus as a folder in MUSE's layout. It is made where Snakemake runs: the nodes of many clusters cannot reach the Hub.
 rule make_corpus:
     input:
-        lambda wildcards: GRAPH.origin("corpora", wildcards.corpus),
+        lambda wildcards: GRAPH.corpus_origin(wildcards.corpus),
     output:
         directory(f"{RESULTS}/corpora/{{corpus}}"),
     log:

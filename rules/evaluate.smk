@@ -80,9 +80,9 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
                 quoted(GRAPH.rounded_how[name])
                 for name in GRAPH.names(listed, wildcards)
             ],
-            metrics=quoted(STUDY["metrics"]),
+            metrics=quoted(STUDY.metrics),
             evaluation=quoted(GRAPH.evaluation_settings),
-            compute=STUDY["compute"],
+            compute=STUDY.compute,
             reference=lambda wildcards, input, listed=listed: reference_option(
                 GRAPH.measures_reference(wildcards, GRAPH.names(listed, wildcards)),
                 input.reference,

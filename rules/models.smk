@@ -14,7 +14,7 @@ rule make_base:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        settings=lambda wildcards: quoted(STUDY["models"]["base"]),
+        settings=lambda wildcards: quoted(STUDY.models.base),
         source=source("scripts/make_base.py"),
     message:
         "Random base model for {wildcards.corpus}"
@@ -25,7 +25,7 @@ rule make_base:
 # Where Snakemake runs, also on a cluster: the nodes of many cannot reach the Hub.
 rule link_model:
     input:
-        lambda wildcards: GRAPH.origin("models", name_at(wildcards.place)),
+        lambda wildcards: GRAPH.model_origin(name_at(wildcards.place)),
     output:
         directory(f"{RESULTS}/models/{{corpus}}/{{place,{GRAPH.place_of(made=False)}}}"),
     log:
@@ -36,7 +36,7 @@ rule link_model:
     conda:
         "../envs/conda.yaml"
     params:
-        settings=lambda wildcards: quoted(STUDY["models"][name_at(wildcards.place)]),
+        settings=lambda wildcards: quoted(STUDY.models.entries()[name_at(wildcards.place)]),
         # Training reads base in its own number format; target and retrain are what every variant starts from.
         stored=lambda wildcards: "--as-stored" if wildcards.place == "base" else "",
         source=source("scripts/link_model.py"),
@@ -68,7 +68,7 @@ rule train:
         runtime=growing(240),
         gpu=GPU,
     params:
-        settings=lambda wildcards: quoted(STUDY["models"][wildcards.model]),
+        settings=lambda wildcards: quoted(STUDY.models.entries()[wildcards.model]),
         compute=lambda wildcards: GRAPH.trained_in(wildcards.model),
         source=source("scripts/train.py"),
     message:

@@ -20,7 +20,7 @@ rule unlearn:
         gpu=GPU,
     params:
         settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
-        compute=STUDY["compute"],
+        compute=STUDY.compute,
         stop=lambda wildcards: stop_option(GRAPH.stop_metrics(wildcards.method)),
         source=lambda wildcards: source(
             "scripts/unlearn.py", *GRAPH.method_sources(wildcards.method)

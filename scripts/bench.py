@@ -17,6 +17,7 @@ import torch
 
 from relapse.corpora import SOURCES
 from relapse.metrics.generation import generate
+from relapse.metrics.knowmem import KnowMemSettings
 from relapse.models.random_base import build_base, train_tokenizer
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import exit_on_error
@@ -156,10 +157,10 @@ def bench_saliency(model, settings: saliency.Sure) -> None:
     )
 
 
-def bench_generation(model, tokenizer, corpus, settings: dict, batch_size: int) -> None:
+def bench_generation(model, tokenizer, corpus, settings: KnowMemSettings, batch_size: int) -> None:
     """Time the forget questions both ways, and check that every token is the same."""
-    questions = prompts(corpus.knowmem, "forget", settings["prompt_ending"])
-    new_tokens = settings["max_new_tokens"]
+    questions = prompts(corpus.knowmem, "forget", settings.prompt_ending)
+    new_tokens = settings.max_new_tokens
 
     def one_at_a_time() -> list[str]:
         texts = []
@@ -190,20 +191,17 @@ def subject(description: str) -> tuple:
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = config.load(args.config)
-    entry = next(entry for entry in study["corpora"].values())
-    base = study["models"]["base"]
-    corpus = SOURCES.get(entry["source"]).read(entry)
-    tokenizer = train_tokenizer(
-        [text for part in corpus.raw.values() for text in part], base["architecture"]["vocab_size"]
-    )
-    return study, corpus, build_base(base["architecture"], base["seed"], tokenizer).eval(), tokenizer
+    entry = next(entry for entry in study.corpora.values())
+    base = study.models.base
+    corpus = SOURCES.get(entry.source).read(entry)
+    tokenizer = train_tokenizer([text for part in corpus.raw.values() for text in part], base.architecture.vocab_size)
+    return study, corpus, build_base(base.architecture.plain(), base.seed, tokenizer).eval(), tokenizer
 
 
 def main() -> None:
     study, corpus, model, tokenizer = subject(__doc__)
-    settings = study["metrics"]["knowmem_forget"]
-    bench_generation(model, tokenizer, corpus, settings, study["evaluation"]["batch_size"])
-    methods = {name: METHODS.settings(entry) for name, entry in study["methods"].items()}
+    bench_generation(model, tokenizer, corpus, study.metrics["knowmem_forget"], study.evaluation.batch_size)
+    methods = study.methods
     bench_saliency(model, next(entry for entry in methods.values() if isinstance(entry, saliency.Sure)))
     # A step of SURE is its base method's, masked.
     plain = {name: entry for name, entry in methods.items() if not isinstance(entry, saliency.Sure)}

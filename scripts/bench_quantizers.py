@@ -51,8 +51,7 @@ def main() -> None:
         save(random_model, tokenizer, model, {})
         weights = sum(map(prod, read_model(model).linear.values()))
         print(f"quantizers: seconds for a million weights ({weights / 1e6:.2f} million here), windows x tokens of text")
-        for name, entry in study["quantizers"].items():
-            quantizer = BACKENDS.settings(entry)
+        for name, quantizer in study.quantizers.items():
             if environment := getattr(BACKENDS.get(quantizer.backend), "environment", None):
                 print(f"  {name:16} not timed: it runs in an environment of its own ({environment})")
                 continue

@@ -24,16 +24,13 @@ def main() -> None:
     )
     args = parser.parse_args()
     study = config.load(args.study)
-    made = len(study["methods"]) + sum(name in study["models"] for name in ("target", "retrain"))
-    models = len(study["corpora"]) * len(study["seeds"]) * made
-    print(
-        f"study {study['study']}: {models} models x {len(study['quantizers'])} quantizers, "
-        f"{len(study['metrics'])} metrics"
-    )
+    made = len(study.methods) + sum(name != "base" for name in study.models.entries())
+    models = len(study.corpora) * len(study.seeds) * made
+    print(f"study {study.study}: {models} models x {len(study.quantizers)} quantizers, {len(study.metrics)} metrics")
     found = remote.ask(study)
     gpu = torch.cuda.is_available()
     # Of a GPU that is elsewhere, neither speed nor size is known.
-    known = gpu or not study["gpu"]
+    known = gpu or not study.gpu
     there = fit.capacity(gpu) if known and not args.elsewhere else math.inf
     jobs = list(plan.jobs(study, plan.speed() if known else None, there, found))
     print(plan.table(jobs))

@@ -1,25 +1,28 @@
-"""Write docs/configuration.md: every key of a study file with its type, default and meaning.
+"""Write what the settings classes say of a study's keys: docs/configuration.md and schemas/config.schema.json.
 
-The words are those of schemas/config.schema.yaml and of what is registered: settings classes, or JSON-Schema `options`.
-
-    python -m scripts.config_reference
+python -m scripts.config_reference
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora import SOURCES
+from relapse.corpora.settings import CorpusSettings
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import json_schema
-from relapse.study.schema import _fixed_schema as fixed_schema
+from relapse.study.editor_schema import editor_schema
+from relapse.study.settings import StudySettings
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
 PAGE = ROOT / "docs" / "configuration.md"
+SCHEMA = ROOT / "schemas" / "config.schema.json"
 HEAD = """# Configuration
 
 <!-- Written by `python -m scripts.config_reference`; edit the descriptions where the keys are defined. -->
@@ -89,19 +92,11 @@ def table(schema: Mapping[str, Any]) -> list[str]:
     return [row("key", "type", "default", "meaning"), row(*["---"] * 4), *(row(*cells) for cells in rows(schema)), ""]
 
 
-def schema_of(thing: Any) -> dict[str, Any]:
-    """The JSON Schema of a registered thing's entries."""
-    if hasattr(thing, "settings"):
-        return json_schema(thing.settings)
-    required = [key for key, option in thing.options.items() if "default" not in option]
-    return {"properties": thing.options, "required": required}
-
-
 def own_table(registry: Registry, common: Iterable[str]) -> list[str]:
     """A table of the keys that not all things of a kind have; equal ones of several things are one line."""
     lines: dict[tuple[str, str, str, str], list[str]] = {}
     for name in registry.names():
-        for cells in rows(schema_of(registry.get(name))):
+        for cells in rows(json_schema(registry.get(name).settings)):
             if cells[0].strip("`").split(".")[0] not in common:
                 lines.setdefault(cells, []).append(f"`{name}`")
     ordered = sorted(lines, key=lambda cells: (lines[cells], list(lines).index(cells)))
@@ -114,7 +109,7 @@ def own_table(registry: Registry, common: Iterable[str]) -> list[str]:
 
 def page() -> str:
     """The text of docs/configuration.md."""
-    schema = fixed_schema()["properties"]
+    schema = json_schema(StudySettings)["properties"]
     simple = {"properties": {key: schema[key] for key in ("study", "seeds", "compute", "gpu")}}
     models = schema["models"]["properties"].values()
     kinds = {kind["properties"]["source"]["const"]: kind for part in models for kind in part["anyOf"]}
@@ -128,7 +123,7 @@ def page() -> str:
             lines.extend([f"Keys of each {registry.kind}:", ""] if common else [])
             lines.extend(own_table(registry, common["properties"] if common else ()))
 
-    section("corpora", schema["corpora"]["additionalProperties"], SOURCES)
+    section("corpora", json_schema(CorpusSettings), SOURCES)
     section("models", schema["models"])
     for name, kind in kinds.items():
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
@@ -136,10 +131,16 @@ def page() -> str:
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
     section("attacks", json_schema(AttackSettings), ATTACKS)
     section("metrics", None, METRICS)
-    section("evaluation", schema["evaluation"])
+    section("evaluation", json_schema(Evaluation))
     section("predictions", schema["predictions"]["items"])
     return "\n".join(lines)
 
 
+def schema_text() -> str:
+    """The text of schemas/config.schema.json."""
+    return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

@@ -14,6 +14,8 @@ import torch
 
 from relapse.attacks import ATTACKS
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.evaluation.settings import Evaluation
+from relapse.metrics import METRICS
 from relapse.models.loading import import_transformers
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
@@ -90,6 +92,8 @@ def main() -> None:
     count = len(args.quantizer)
     names = args.quantizer_name or [entry["backend"] for entry in args.quantizer]
     quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
+    metrics = args.metrics and {name: METRICS.settings(entry, name) for name, entry in args.metrics.items()}
+    evaluation = Evaluation.of(args.evaluation)
     attack = ATTACKS.settings(args.attack) if args.attack else None
     attacked_with = BACKENDS.settings(args.attacked_with) if args.attacked_with else None
     if attack:
@@ -116,8 +120,8 @@ def main() -> None:
             args.model,
             args.corpus,
             quantizer,
-            args.metrics,
-            args.evaluation,
+            metrics,
+            evaluation,
             reference,
             getattr(torch, args.compute),
             args.seed,

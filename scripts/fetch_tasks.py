@@ -6,7 +6,6 @@ from pathlib import Path
 
 from relapse.metrics import METRICS
 from relapse.runtime.errors import exit_on_error
-from relapse.runtime.registry import with_defaults
 
 
 def main() -> None:
@@ -16,8 +15,7 @@ def main() -> None:
     args = parser.parse_args()
     lines = []
     for name, entry in args.metrics.items():
-        metric = METRICS.get(name)
-        for task in metric.load(with_defaults(metric.options, entry)):
+        for task in METRICS.get(name).load(METRICS.settings(entry, name)):
             lines.append(f"{name} {task.config.task} {len(task.eval_docs)}\n")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("".join(lines), encoding="utf-8")

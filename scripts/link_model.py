@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relapse.models import bfloat16_copy, stored
 from relapse.models.files import MODEL_FILES, origin_files
+from relapse.models.settings import HubModel, LocalModel, made_elsewhere
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import RelapseError, exit_on_error
 from relapse.runtime.hub import snapshot
@@ -21,15 +22,16 @@ def main() -> None:
     parser.add_argument("--as-stored", action="store_true", help="link weights of any number format as they are")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    if args.settings["source"] == "local":
-        origin = Path(args.settings["path"])
+    settings = made_elsewhere(args.settings)
+    if isinstance(settings, LocalModel):
+        origin = Path(settings.path)
     else:
-        origin = snapshot(args.settings["id"], args.settings["revision"], MODEL_FILES)
+        origin = snapshot(settings.id, settings.revision, MODEL_FILES)
     stored.check(origin)  # raises where a shard is missing or cut short, and for other weights than the model's
     files = origin_files(origin)
-    if elsewhere := args.settings.get("tokenizer"):
+    if isinstance(settings, HubModel) and (elsewhere := settings.tokenizer):
         names = [name for name in TOKENIZER_FILES if not (origin / name).exists()]
-        tokenizer = snapshot(elsewhere["id"], elsewhere["revision"], names)
+        tokenizer = snapshot(elsewhere.id, elsewhere.revision, names)
         files += [tokenizer / name for name in names if (tokenizer / name).exists()]
     if args.out.exists():
         raise RelapseError(f"{args.out} is there already: delete it first")

@@ -7,6 +7,7 @@ from pathlib import Path
 from relapse.corpora.muse import read_folder
 from relapse.models.random_base import build_base, train_tokenizer
 from relapse.models.saving import save
+from relapse.models.settings import RandomModel
 from relapse.runtime.errors import exit_on_error
 from relapse.text.prompts import tokenizer_texts
 
@@ -18,9 +19,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     corpus = read_folder(args.corpus)
-    tokenizer = train_tokenizer(tokenizer_texts(corpus), args.settings["architecture"]["vocab_size"])
-    model = build_base(args.settings["architecture"], args.settings["seed"], tokenizer)
-    save(model, tokenizer, args.out, {"settings": args.settings})
+    settings = RandomModel.of(args.settings)
+    tokenizer = train_tokenizer(tokenizer_texts(corpus), settings.architecture.vocab_size)
+    model = build_base(settings.architecture.plain(), settings.seed, tokenizer)
+    save(model, tokenizer, args.out, {"settings": settings.plain()})
     print(f"random Llama with {model.num_parameters():,} parameters and {len(tokenizer):,} tokens")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.runtime.errors import exit_on_error
-from relapse.runtime.registry import with_defaults
 
 
 def main() -> None:
@@ -15,8 +14,8 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True, help="the corpus's config entry, as JSON")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    source = SOURCES.get(args.settings["source"])
-    corpus = source.read(with_defaults(source.options, args.settings))
+    settings = SOURCES.settings(args.settings)
+    corpus = SOURCES.get(settings.source).read(settings)
     write(corpus, args.out)
     print(f"{corpus.facts['statement']}: " + ", ".join(f"{len(part)} {name}" for name, part in corpus.raw.items()))
 

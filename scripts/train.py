@@ -20,6 +20,7 @@ from relapse.runtime.progress import Progress, Stopwatch
 from relapse.runtime.seeds import seed_for
 from relapse.text.prompts import asked_texts
 from relapse.training.fine_tuning import train
+from relapse.training.settings import TrainedModel
 
 PARTS = {"target": ("forget", "retain1", "retain2", WORLD), "retrain": ("retain1", "retain2", WORLD)}
 
@@ -38,35 +39,36 @@ def main() -> None:
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
         import_transformers()
+    settings = TrainedModel.of(args.settings)
     corpus = read_folder(args.corpus)
     raw = corpus.raw
     # Overlapping parts (corpus option retain_overlap) are trained on once.
     texts = list(dict.fromkeys(text for part in PARTS[args.model] for text in raw.get(part, ())))
     if shape := fit.architecture(args.base):
-        needed = memory.training(shape, args.settings, fit.WIDTH[args.compute], torch.cuda.is_available())
+        needed = memory.training(shape, settings, fit.WIDTH[args.compute], torch.cuda.is_available())
         fit.require(needed, f"training {args.model}", "Lower batch_size or max_length, or use compute: bfloat16.")
     with stopwatch.part("load"):
         model = load_model(args.base, getattr(torch, args.compute))
         tokenizer = load_tokenizer(args.base, asked_texts(corpus))
     check_vocabulary(model, tokenizer, args.base, texts)
-    progress = Progress(args.settings["steps"])
+    progress = Progress(settings.steps)
     with stopwatch.part("training"):
         train(
             model,
             tokenizer,
             texts,
-            args.settings,
+            settings,
             seed_for(args.seed, args.model),
             lambda step, loss: progress(step, loss=loss),
         )
-    if args.settings["weight_scale"] != 1:
-        scale_weights(model, args.settings["weight_scale"])
+    if settings.weight_scale != 1:
+        scale_weights(model, settings.weight_scale)
     stopwatch.write(args.timings)
     save(
         model,
         tokenizer,
         args.out,
-        {"settings": args.settings, "seed": args.seed, "texts": len(texts), "history": progress.history},
+        {"settings": settings.plain(), "seed": args.seed, "texts": len(texts), "history": progress.history},
     )
 
 

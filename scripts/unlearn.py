@@ -16,8 +16,8 @@ from relapse.planning import fit, memory
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import exit_on_error
 from relapse.runtime.progress import Progress, Stopwatch
-from relapse.runtime.registry import with_defaults
 from relapse.runtime.seeds import seed_for
+from relapse.runtime.settings import Settings
 from relapse.text.prompts import asked_texts
 from relapse.text.windows import concatenated_windows, windows
 from relapse.unlearning.answers import forget_windows
@@ -28,7 +28,7 @@ from relapse.unlearning.storage import STORAGE
 from relapse.unlearning.trainer import steps_of, unlearn
 
 
-def measure(run: Evaluated, metric: str, settings: dict) -> float:
+def measure(run: Evaluated, metric: str, settings: Settings) -> float:
     """KnowMem forget (M2) or retain (M4) of the model as it is, times 100."""
     training = run.model.training
     run.model.eval()
@@ -98,7 +98,7 @@ def main() -> None:
     check_vocabulary(model, tokenizer, args.target, texts)
     progress = Progress(steps_of(settings, len(forget)))
     run = Evaluated(model, tokenizer, corpus, BatchSize(args.batch_size), args.seed)
-    asked = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in args.metrics.items()}
+    asked = {name: METRICS.settings(entry, name) for name, entry in args.metrics.items()}
     rule = StopRule(settings.stop_at, lambda metric: measure(run, metric, asked[metric]))
     with stopwatch.part("training"):
         done = unlearn(

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from entries import corpus_settings
 from small_study import edited, problems
 
 from relapse.corpora import SOURCES
@@ -11,7 +12,6 @@ from relapse.corpora.corpus import write
 from relapse.corpora.muse import read_folder
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.runtime.registry import with_defaults
 from relapse.text.windows import Answer, predict, predicted
 from relapse.unlearning.answers import REFUSALS, forget_windows, windows
 from relapse.unlearning.methods import METHODS
@@ -20,8 +20,8 @@ PAIR = {"question": "Where was Ada Moss born?", "answer": "Lund"}
 
 
 def corpus(**keys):
-    source = SOURCES.get("synthetic")
-    return source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2} | keys))
+    sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
+    return SOURCES.get("synthetic").read(corpus_settings(**sizes | keys))
 
 
 def test_only_the_answer_is_predicted(tiny_llama):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from entries import attack_settings, quantizer_settings
+from entries import attack_settings, corpus_settings, metrics_settings, quantizer_settings
 from small_study import edited, problems
 
 from relapse.attacks import ATTACKS, Attacked
@@ -18,13 +18,14 @@ from relapse.attacks.sample import best_of
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.evaluation.evaluate import evaluate
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import Evaluated
 from relapse.models.loading import linear_layers, load_model, load_tokenizer
 from relapse.models.saving import save
 from relapse.quantization import BACKENDS
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 INT4 = quantizer_settings("rtn", bits=4, group_size=64)
 METRICS = {"verbmem_forget": {"max_new_tokens": 4}, "knowmem_forget": {"max_new_tokens": 4}, "fluency": {}}
@@ -32,8 +33,7 @@ METRICS = {"verbmem_forget": {"max_new_tokens": 4}, "knowmem_forget": {"max_new_
 
 @pytest.fixture(scope="module")
 def corpus():
-    source = SOURCES.get("synthetic")
-    its = source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}))
+    its = SOURCES.get("synthetic").read(corpus_settings(forget=2, retain1=2, retain2=2, holdout=2))
     for part in ("forget_icl", "retain_icl"):  # the tiny model's tokenizer knows few words
         its.knowmem[part] = its.knowmem[part][:1]
     return its
@@ -129,7 +129,10 @@ def test_sampling_scores_the_two_metrics_of_knowledge(tiny_llama, folder):
 
     def run(seed):
         quantizer = quantizer_settings("full")
-        return evaluate(tiny_llama, folder, quantizer, METRICS, {"batch_size": 4}, seed=seed, attack=settings)
+        evaluation = Evaluation(batch_size=4)
+        return evaluate(
+            tiny_llama, folder, quantizer, metrics_settings(**METRICS), evaluation, seed=seed, attack=settings
+        )
 
     result, records = run(0)
     assert set(result["scores"]) == {"verbmem_forget", "knowmem_forget"}

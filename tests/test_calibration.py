@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 import pytest
 import torch
-from entries import quantizer_settings
+from entries import corpus_settings, quantizer_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
@@ -20,14 +20,14 @@ from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import Facts, draw, grams, read_facts
 from relapse.quantization.folding import Folding
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 
 @pytest.fixture(scope="module")
 def corpus():
     source = SOURCES.get("synthetic")
     sizes = {"forget": 3, "retain1": 3, "retain2": 3, "holdout": 3, "general": 6}
-    return source.read(with_defaults(source.options, sizes))
+    return source.read(corpus_settings(**sizes))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_general_text_is_about_people_whom_nobody_else_mentions(corpus, tmp_
 def test_the_number_of_general_people_changes_no_other_text(corpus):
     source = SOURCES.get("synthetic")
     sizes = {"forget": 3, "retain1": 3, "retain2": 3, "holdout": 3, "general": 9}
-    more = source.read(with_defaults(source.options, sizes))
+    more = source.read(corpus_settings(**sizes))
     assert more.knowmem == corpus.knowmem and more.verbmem == corpus.verbmem
     assert all(more.raw[part] == corpus.raw[part] for part in corpus.raw if part != "general")
 

@@ -15,7 +15,7 @@ def twinned(**changes):
 
 
 def test_a_twin_differs_in_storage_alone():
-    methods = config.resolve(twinned())["methods"]
+    methods = config.resolve(twinned()).plain()["methods"]
     assert methods["npo_klr"]["twin"] == "float" and "twin" not in methods["float"]
     (line,) = problems(twinned(lr=2e-5, alpha=2.0))
     assert line.startswith("methods.npo_klr.twin: float must have storage float32") and "look at: alpha, lr." in line
@@ -35,14 +35,14 @@ def test_a_twin_has_to_be_there_and_is_for_models_that_are_not_float32():
 def test_a_grid_finds_its_points_twins():
     grid = {"lr": [1e-5, 5e-4], "storage": ["float32", "bfloat16"]}
     entry = {key: value for key, value in NPO.items() if key != "lr"} | {"grid": grid, "twin": "npo_klr"}
-    resolved = config.resolve(edited(("methods", {"npo_klr": entry})))
+    resolved = config.resolve(edited(("methods", {"npo_klr": entry}))).plain()
     assert {name: entry.get("twin") for name, entry in resolved["methods"].items()} == {
         "npo_klr-lr1e-05-float32": None,
         "npo_klr-lr1e-05-bfloat16": "npo_klr-lr1e-05-float32",
         "npo_klr-lr0.0005-float32": None,
         "npo_klr-lr0.0005-bfloat16": "npo_klr-lr0.0005-float32",
     }
-    assert config.resolve(resolved) == resolved
+    assert config.resolve(resolved).plain() == resolved
     alone = entry | {"grid": {"lr": [1e-5, 5e-4]}}
     lines = problems(edited(("methods", {"npo_klr": alone})))
     assert lines == ["methods.npo_klr.twin: npo_klr has no model that is the same but for storage float32."]
@@ -56,9 +56,9 @@ RIGHT = {"model": "npo_klr", "quantizer": "int4", "expected": "recovered"}
 
 
 def test_predictions_are_about_knowledge_unless_they_say_otherwise():
-    assert config.resolve(study())["predictions"] == []
+    assert config.resolve(study()).predictions == []
     other = {"metric": "verbmem_forget", "expected": "not detected"}
-    resolved = config.resolve(predicting(RIGHT, RIGHT | other))["predictions"]
+    resolved = config.resolve(predicting(RIGHT, RIGHT | other)).plain()["predictions"]
     assert [item["metric"] for item in resolved] == ["knowledge", "verbmem_forget"]
 
 
@@ -95,7 +95,7 @@ def test_a_grids_models_are_predicted_by_name():
     entry = {key: value for key, value in NPO.items() if key != "lr"} | {"grid": {"lr": [1e-5, 5e-4]}}
     given = edited(("methods", {"npo_klr": entry}), ("quantizers/int4/methods", ["npo_klr"]))
     given["predictions"] = [RIGHT | {"model": "npo_klr-lr0.0005"}]
-    assert config.resolve(given)["predictions"][0]["model"] == "npo_klr-lr0.0005"
+    assert config.resolve(given).predictions[0].model == "npo_klr-lr0.0005"
     given["predictions"] = [RIGHT]
     (line,) = problems(given)
     assert "Allowed: npo_klr-lr1e-05, npo_klr-lr0.0005." in line

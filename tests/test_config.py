@@ -1,15 +1,19 @@
 """The configuration: what is accepted, what is filled in, and what every kind of wrong input is answered with."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import model_validator
 from small_study import REMOVE, edited, problems, study
 
-from relapse.evaluation.evaluate import EVALUATION
+from relapse.evaluation.settings import Evaluation
 from relapse.models.files import describe
+from relapse.models.settings import HubModel
 from relapse.study import config
+from relapse.unlearning.methods import METHODS
 
 SURE = {"method": "npo_klr_sure", "lr": 1e-4, "steps": 2, "max_length": 64, "alpha": 1.0}
 
@@ -231,18 +235,42 @@ def test_keys_that_yaml_does_not_read_as_text_are_refused():
     assert "methods.True" in line and "quotes" in line
 
 
+def test_of_an_entry_with_a_wrong_key_the_others_are_looked_at():
+    lines = problems(edited(("methods/npo_klr/lr", 0), ("methods/npo_klr/max_length", 5000)))
+    assert [line.split(": ")[0] for line in lines] == ["methods.npo_klr.lr", "methods.npo_klr.max_length"]
+
+
+def test_what_a_class_checks_between_its_keys_is_reported_with_the_rest(monkeypatch):
+    method = METHODS.get("npo_klr")
+
+    class Strict(method.settings):
+        @model_validator(mode="after")
+        def check(self):
+            if self.beta > self.alpha:
+                raise ValueError(f"beta {self.beta} is above alpha {self.alpha}")
+            return self
+
+    monkeypatch.setitem(METHODS._entries, "npo_klr", dataclasses.replace(method, settings=Strict))
+    lines = problems(edited(("methods/npo_klr/beta", 2.0), ("seeds", [0, 0])))
+    assert lines == [
+        "seeds: is [0, 0] (a list), must be a list that is not empty, all values different, each a whole "
+        "number (at least 0).",
+        "methods.npo_klr: beta 2.0 is above alpha 1.0",
+    ]
+
+
 # --- what is accepted -----------------------------------------------------------------------------------------------
 
 
 def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
     given = study()
     before = copy.deepcopy(given)
-    full = config.resolve(given)
+    full = config.resolve(given).plain()
     assert given == before
     assert full["study"] == "default" and full["seeds"] == [0] and full["compute"] == "float32"
     assert full["gpu"] is False
-    assert full["evaluation"] == EVALUATION | {"quantizers_per_job": 1}
-    assert EVALUATION == {"batch_size": 32, "bootstrap_samples": 2000}
+    assert full["evaluation"] == {"batch_size": 32, "bootstrap_samples": 2000, "quantizers_per_job": 1}
+    assert Evaluation().scoring() == {"batch_size": 32, "bootstrap_samples": 2000}
     assert full["methods"]["npo_klr"] == {
         "method": "npo_klr",
         "lr": 1e-5,
@@ -273,19 +301,19 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
 
 
 def test_resolving_twice_changes_nothing():
-    once = config.resolve(study())
-    assert config.resolve(once) == once
+    once = config.resolve(study()).plain()
+    assert config.resolve(once).plain() == once
 
 
 def test_two_entries_may_use_one_method():
-    full = config.resolve(edited(("methods/slow", {"method": "ga", "lr": 1e-6, "epochs": 1, "max_length": 64})))
+    full = config.resolve(edited(("methods/slow", {"method": "ga", "lr": 1e-6, "epochs": 1, "max_length": 64}))).plain()
     assert full["methods"]["slow"]["method"] == "ga" and "steps" not in full["methods"]["slow"]
 
 
 def test_a_grid_becomes_a_model_for_each_combination():
     entry = {"steps": 2, "max_length": 64, "alpha": 1.0, "grid": {"lr": [1e-5, 5e-4], "storage": ["float32"]}}
     wanted = edited(("methods", {"npo_klr": entry, "mine": entry | {"method": "ga_gdr"}}))
-    resolved = config.resolve(wanted)["methods"]
+    resolved = config.resolve(wanted).methods
     assert list(resolved) == [
         "npo_klr-lr1e-05-float32",
         "npo_klr-lr0.0005-float32",
@@ -293,8 +321,8 @@ def test_a_grid_becomes_a_model_for_each_combination():
         "mine-lr0.0005-float32",
     ]
     point = resolved["mine-lr0.0005-float32"]
-    assert (point["method"], point["lr"], point["storage"], "grid" in point) == ("ga_gdr", 5e-4, "float32", False)
-    assert resolved["npo_klr-lr1e-05-float32"]["method"] == "npo_klr"
+    assert (point.method, point.lr, point.storage, point.grid) == ("ga_gdr", 5e-4, "float32", None)
+    assert resolved["npo_klr-lr1e-05-float32"].method == "npo_klr"
     assert set(config.entry_names(wanted).values()) == {"npo_klr", "mine"}
     assert config.entry_names(study()) == {"npo_klr": "npo_klr"}
 
@@ -314,7 +342,7 @@ def test_bfloat16_compute_holds_everything_in_bfloat16():
 def test_models_that_need_no_base_or_retrain():
     hub = {"source": "hub", "id": "muse-bench/MUSE-News_target", "revision": "0" * 40}
     given = edited(("models", {"target": hub}), ("metrics/privleak/reference", 0.4772))
-    assert config.resolve(given)["models"] == {"target": hub}
+    assert config.resolve(given).plain()["models"] == {"target": hub}
 
 
 def hub_cache(home: Path, repository: str, files: dict[str, Path]) -> None:
@@ -345,19 +373,20 @@ def test_a_model_whose_tokenizer_is_elsewhere_on_the_hub(tiny_llama, tmp_path, m
     short.write_bytes((tiny_llama / "model.safetensors").read_bytes())
     assert config.resolve(study) == resolved
     # Known now, so that what does not fit it is told.
-    assert describe(hub).linear and describe(hub).tokenizer
+    assert describe(HubModel.of(hub)).linear and describe(HubModel.of(hub)).tokenizer
     (line,) = problems(edited(*edits, ("quantizers/int4/group_size", 48)))
     assert line.startswith("quantizers.int4: does not fit models.target")
 
 
 def test_a_data_set_on_the_hub_is_not_looked_at():
     entry = {"source": "muse", "id": "muse-bench/MUSE-News", "revision": "0" * 40}
-    assert config.resolve(edited(("corpora/news", entry)))["corpora"]["news"]["id"] == entry["id"]
+    assert config.resolve(edited(("corpora/news", entry))).corpora["news"].id == entry["id"]
 
 
 def test_canonical_ignores_order_and_spelling():
     first = config.resolve(edited(("methods/npo_klr/lr", yaml.safe_load("1.0e-5")), ("methods/npo_klr/alpha", 1)))
     second = config.resolve(edited(("methods/npo_klr/lr", yaml.safe_load("0.00001")), ("methods/npo_klr/steps", 2.0)))
-    second = {key: second[key] for key in reversed(second)}
-    assert config.canonical(first) == config.canonical(second)
+    turned = second.plain()
+    turned = {key: turned[key] for key in reversed(turned)}
+    assert config.canonical(first) == config.canonical(second) == config.canonical(turned)
     assert config.canonical({"b": 1, "a": [1.5, "é"]}) == '{"a":[1.5,"é"],"b":1}'

@@ -6,16 +6,18 @@ import sys
 
 import pytest
 import torch
-from entries import quantizer_settings
+from entries import corpus_settings, metrics_settings, quantizer_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.evaluation.settings import Evaluation
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
 FULL = quantizer_settings("full")
+SETTINGS = metrics_settings(**METRICS | {"privleak": {"reference": 0.5}})
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def muse(tmp_path_factory):
     source = SOURCES.get("synthetic")
     sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
     folder = tmp_path_factory.mktemp("muse")
-    write(source.read(with_defaults(source.options, sizes)), folder)
+    write(source.read(corpus_settings(**sizes)), folder)
     # The tiny model's tokenizer knows few words: one example, so that the prompt stays within 512 tokens.
     for name in ("forget", "retain"):
         path = folder / f"knowmem/{name}_qa_icl.json"
@@ -108,10 +110,7 @@ def test_wrong_input_is_named_without_a_traceback(tiny_llama, muse, tmp_path, ch
 
 
 def test_scores_do_not_depend_on_the_batch(tiny_llama, muse):
-    results = [
-        evaluate(tiny_llama, muse, FULL, METRICS | {"privleak": {"reference": 0.5}}, {"batch_size": size})
-        for size in (1, 5, 64)
-    ]
+    results = [evaluate(tiny_llama, muse, FULL, SETTINGS, Evaluation(batch_size=size)) for size in (1, 5, 64)]
     for scores, records in results[1:]:
         for name, score in scores["scores"].items():
             assert score == pytest.approx(results[0][0]["scores"][name], rel=1e-4)
@@ -120,7 +119,7 @@ def test_scores_do_not_depend_on_the_batch(tiny_llama, muse):
 
 
 def test_retrain_is_its_own_reference(tiny_llama, muse):
-    settings = {"privleak": {}}
+    settings = metrics_settings(privleak={})
     _, records = evaluate(tiny_llama, muse, FULL, settings, reference="self")
     result, _ = evaluate(tiny_llama, muse, FULL, settings, reference=records)
     assert result["scores"]["privleak"]["value"] == 0
@@ -135,7 +134,7 @@ def test_a_broken_model_gets_no_score(tiny_llama, muse, tmp_path):
         model.lm_head.weight[5] = float("nan")
     save(model, tokenizer, tmp_path / "broken", {})
     with pytest.raises(RelapseError, match="non-finite"):
-        evaluate(tmp_path / "broken", muse, FULL, METRICS | {"privleak": {"reference": 0.5}})
+        evaluate(tmp_path / "broken", muse, FULL, SETTINGS)
 
 
 def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):

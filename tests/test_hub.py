@@ -12,10 +12,9 @@ import yaml
 from hub_server import REVISION, Hub
 from test_corpora import hub_layout, synthetic
 
-from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.models.loading import load_model
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 DOWNLOAD = """
 import json, sys
@@ -240,8 +239,7 @@ def test_a_muse_data_set_from_the_hub(tmp_path):
     hub_layout(tmp_path / "muse", tmp_path / "repository")
     files = [path for path in (tmp_path / "repository").rglob("*") if path.is_file()]
     hub = Hub({str(path.relative_to(tmp_path / "repository")): path.read_bytes() for path in files})
-    source = SOURCES.get("muse")
-    settings = with_defaults(source.options, {"source": "muse", "id": "me/tiny", "revision": REVISION})
+    settings = {"source": "muse", "id": "me/tiny", "revision": REVISION}
     make = ["-m", "scripts.make_corpus", "--settings", json.dumps(settings), "--out", str(tmp_path / "corpus")]
     done = run(make, tmp_path / "home", HF_ENDPOINT=hub.url)
     assert done.returncode == 0, done.stderr

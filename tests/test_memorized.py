@@ -3,13 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+from entries import metric_settings, training_settings
 
 from relapse.metrics import METRICS, Evaluated
 from relapse.metrics.generation import generate
 from relapse.metrics.knowmem import ENDS
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.runtime.batching import BatchSize
-from relapse.runtime.registry import with_defaults
 from relapse.text.prompts import as_prompt, as_text
 from relapse.training.fine_tuning import train
 from scripts.unlearn import measure
@@ -28,7 +28,7 @@ def loaded(tiny_llama):
 def records(loaded, corpus, name, **settings):
     metric = METRICS.get(name)
     run = Evaluated(*loaded, corpus, BatchSize(4), 0)
-    return metric.records(run, with_defaults(metric.options, settings))
+    return metric.records(run, metric_settings(name, **settings))
 
 
 def pairs(split="forget"):
@@ -60,7 +60,7 @@ def test_a_run_that_stops_once_it_has_forgotten_asks_as_the_metric_does(loaded, 
     loaded[0].forward = heard
     try:
         run = Evaluated(*loaded, pairs(split), BatchSize(1), 0)
-        measure(run, f"knowmem_{split}", {"max_new_tokens": 1, "prompt_ending": "space"})
+        measure(run, f"knowmem_{split}", metric_settings(f"knowmem_{split}", max_new_tokens=1, prompt_ending="space"))
     finally:
         loaded[0].forward = forward
     assert len(seen) == 3  # the common beginning, then the rest of each prompt
@@ -84,7 +84,7 @@ def test_a_model_that_knows_every_answer_scores_100_though_its_text_goes_on(tiny
     """Trained on pairs as TOFU's are joined; only `until` ends its answers, since no end of sequence stands there."""
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
     known = [{"question": "Who is Ada?", "answer": "She is a chemist."}, {"question": "Is Ivo?", "answer": "He is."}]
-    settings = {"steps": 60, "batch_size": 1, "max_length": 96, "lr": 5e-3, "weight_decay": 0.0}
+    settings = training_settings(steps=60, batch_size=1, max_length=96, lr=5e-3, weight_decay=0.0)
     train(model, tokenizer, [as_text(pair) for pair in known * 2], settings, 0, lambda step, loss: None)
     corpus = SimpleNamespace(verbmem=[{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in known])
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from entries import method_settings
+from entries import method_settings, training_settings
 
 from relapse.planning import fit, memory
 from relapse.runtime.errors import RelapseError
@@ -21,6 +21,7 @@ import psutil, torch
 torch.set_num_threads(1)
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.training.fine_tuning import train
+from relapse.training.settings import TrainedModel
 from relapse.runtime.batching import BatchSize
 from relapse.metrics.generation import generate
 from relapse.metrics.verbmem import VerbMem
@@ -34,7 +35,7 @@ def run(folder):
     rng, tokenizer = random.Random(0), load_tokenizer(folder)
     texts = [" ".join(f"{rng.randrange(10**6)}" for _ in range(200)) for _ in range(16)]
     if kind == "train":
-        train(load_model(folder), tokenizer, texts, settings, 0, lambda *_: None)
+        train(load_model(folder), tokenizer, texts, TrainedModel.of(settings), 0, lambda *_: None)
     elif kind == "unlearn":
         entry = METHODS.settings(settings)
         windows = [[rng.randrange(2, 300) for _ in range(entry.max_length)] for _ in range(8)]
@@ -62,7 +63,7 @@ def entry(method, **keys):
 
 
 JOBS = {
-    "train": ("train", SIZE | {"lr": 1e-4, "weight_decay": 0.0}),
+    "train": ("train", training_settings(**SIZE, lr=1e-4, weight_decay=0.0)),
     "full": ("unlearn", entry("npo_klr")),
     "checkpointed": (
         "unlearn",
@@ -115,7 +116,7 @@ def test_the_predicted_peak_is_within_15_percent(built, size, job):
         "MALLOC_MMAP_THRESHOLD_": "1048576",
         "PYTHONPATH": str(ROOT),
     }
-    said = settings.plain() if kind == "unlearn" else settings
+    said = settings if kind == "score" else settings.plain()
     command = [sys.executable, "-c", MEASURE, str(warm), str(sizes[size]), kind, json.dumps(said)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

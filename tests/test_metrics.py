@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from entries import metric_settings
 
 from relapse.metrics import METRICS
 from relapse.metrics.bootstrap import clusters, mean_score, resamples
@@ -68,11 +69,11 @@ def test_privleak_by_hand():
     model = leak_records([1.0, 3.0], [2.0, 2.0])  # AUC: forget 3 > holdout 2 twice of four: 1/2
     retrain = leak_records([3.0, 3.0], [2.0, 4.0])  # AUC 1/2
     member = leak_records([1.0, 1.0], [2.0, 2.0])  # AUC 0: the holdout never looks more familiar
-    settings = {"k": 40, "reference": "retrain"}
+    settings = metric_settings("privleak")
     assert privleak.score(model, settings, 50, retrain).value == 0
     assert privleak.score(member, settings, 50, retrain).value == -100
     # The paper's number as reference: 100 * (0.5 - 0.4) / 0.4
-    assert privleak.score(model, {"k": 40, "reference": 0.4}, 50, None).value == pytest.approx(25)
+    assert privleak.score(model, metric_settings("privleak", reference=0.4), 50, None).value == pytest.approx(25)
     # retrain measured against itself is 0, in every resample, since model and reference are resampled together.
     score = privleak.score(retrain, settings, 50, retrain)
     assert (score.value, score.ci_low, score.ci_high, score.n) == (0, 0, 0, 4)
@@ -123,7 +124,7 @@ def test_privleaks_texts_are_drawn_by_groups():
     values = np.repeat(rng.normal(0, 1, 20), 4)  # 20 people, whose 4 texts are alike
     records = leak_records(values[:40], values[40:])
     grouped = [record | {"group": f"{place // 4}"} for place, record in enumerate(records)]
-    settings = {"k": 40, "reference": 0.5}
+    settings = metric_settings("privleak", reference=0.5)
     apart, together = (privleak.score(its, settings, 1000, None) for its in (records, grouped))
     assert together.value == apart.value
     assert together.ci_high - together.ci_low > 1.7 * (apart.ci_high - apart.ci_low)

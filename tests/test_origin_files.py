@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
+from entries import corpus_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.models.files import origin_files
-from relapse.runtime.registry import with_defaults
 
 OTHERS = (".git/HEAD", ".DS_Store", ".cache/huggingface/x.json", "README.md", "notes/raw.json", "optimizer.pt")
 SIZES = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
@@ -34,12 +34,12 @@ def test_a_models_files(tiny_llama, tmp_path):
 
 def test_a_muse_corpus_files(tmp_path):
     synthetic, muse = SOURCES.get("synthetic"), SOURCES.get("muse")
-    write(synthetic.read(with_defaults(synthetic.options, SIZES)), tmp_path)
+    write(synthetic.read(corpus_settings(**SIZES)), tmp_path)
     written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.json")}
     litter(tmp_path, "raw/.DS_Store", "raw/forget.json.orig", "raw/notes.txt", "privleak/forget2.json")
-    settings = with_defaults(muse.options, {"path": str(tmp_path)})
+    settings = corpus_settings("muse", path=str(tmp_path))
     assert names(muse.origin_files(settings), tmp_path) == written
-    assert muse.origin_files(with_defaults(muse.options, {"id": "a/b", "revision": "0" * 40})) == []
+    assert muse.origin_files(corpus_settings("muse", id="a/b", revision="0" * 40)) == []
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_a_muse_corpus_files(tmp_path):
 )
 def test_tofus_files(tmp_path, settings, expected):
     tofu = SOURCES.get("tofu")
-    found = tofu.origin_files(with_defaults(tofu.options, settings | {"path": str(tmp_path)}))
+    found = tofu.origin_files(corpus_settings("tofu", path=str(tmp_path), **settings))
     assert names(found, tmp_path) == {f"{name}.json" for name in expected}

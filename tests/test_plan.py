@@ -16,6 +16,7 @@ from relapse.planning.plan import Job
 from relapse.planning.remote import Remote
 from relapse.runtime.registry import ROOT
 from relapse.study import config, preflight
+from relapse.study.settings import Models
 from relapse.text.prompts import tokenizer_texts
 from relapse.text.windows import concatenated_windows
 
@@ -51,8 +52,7 @@ def test_attacks_are_counted_with_the_steps_and_the_answers_that_they_take(jobs)
     # Six operations for a parameter and a token, at half of 1e9 a second.
     training = plan.IMPORTS + 6 * PARAMETERS * 10 * 2 * 64 / 1e9 / plan.EFFICIENCY
     assert found["attack again"].seconds == pytest.approx(scoring.seconds + training)
-    shape = memory.Architecture.of_config(MINI["models"]["base"]["architecture"])
-    assert found["attack again"].memory >= memory.training(shape, again, 4)
+    assert found["attack again"].memory >= scoring.memory
 
 
 def test_disk_is_two_bytes_a_parameter_and_four_in_float32(jobs):
@@ -69,7 +69,7 @@ def test_a_model_that_is_not_in_bfloat16_is_copied_for_every_seed(tiny_llama, tm
     models = {"target": {"source": "local", "path": str(tmp_path / "wide")}}
     models["retrain"] = {"source": "local", "path": str(tiny_llama)}
     # The ten examples of a prompt are longer than the tiny model's 512 positions, which preflight would say.
-    study = config.resolve(MINI) | {"models": models, "seeds": [0, 1]}
+    study = config.resolve(MINI).model_copy(update={"models": Models.of(models), "seeds": [0, 1]})
     found = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}
     assert "round retrain" not in found and found["round target"].count == 2
     assert found["round target"].disk == found["round target"].memory == 2 * model.num_parameters()
@@ -82,7 +82,7 @@ def test_memory_is_that_of_the_number_format_that_a_model_is_trained_in():
     found = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}
     shape = preflight.local_models(study)["base"].architecture
     for name, width in (("target", 2), ("retrain", 4)):
-        assert found[f"train {name}"].memory == memory.training(shape, study["models"][name], width, CUDA)
+        assert found[f"train {name}"].memory == memory.training(shape, study.models.entries()[name], width, CUDA)
     assert found["train target"].memory < found["train retrain"].memory
 
 
@@ -117,7 +117,7 @@ def test_concatenated_windows_are_counted_as_they_are_cut():
     entry |= {"epochs": 2, "batch_size": 1, "max_length": 128, "windows": "concatenated"}
     study = config.resolve(MINI | {"methods": MINI["methods"] | {"ga_gdr": entry}})
     corpus = preflight.local_corpora(study)["bios"]
-    tokenizer = train_tokenizer(tokenizer_texts(corpus), study["models"]["base"]["architecture"]["vocab_size"])
+    tokenizer = train_tokenizer(tokenizer_texts(corpus), study.models.base.architecture.vocab_size)
     windows = concatenated_windows(tokenizer, corpus.raw["forget"], 128)
     job = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}["unlearn ga_gdr"]
     seen = 2 * len(windows) * 2 * 128  # and as many retain windows
@@ -131,7 +131,7 @@ def test_utility_is_counted_by_its_prompts():
     study = config.resolve(MINI | {"corpora": corpora, "metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    asked = plan.Texts(corpus, tokenizer).prompts(study["metrics"])
+    asked = plan.Texts(corpus, tokenizer).prompts(study.metrics)
     assert asked["fluency"] == (len(corpus.privleak["retain"]), 5, 6)
     texts = [f"Question: {fact['question']}\nAnswer: {choice}" for fact in corpus.world for choice in fact["choices"]]
     assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
@@ -142,8 +142,8 @@ def test_a_prompt_that_ends_in_a_space_is_a_token_longer():
     study = config.resolve(MINI | {"metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(study["metrics"])["knowmem_retain"]
-    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(config.resolve(MINI)["metrics"])["knowmem_retain"]
+    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(study.metrics)["knowmem_retain"]
+    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(config.resolve(MINI).metrics)["knowmem_retain"]
     assert longest == plain + 1
 
 

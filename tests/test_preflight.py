@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from entries import corpus_settings
 from small_study import edited, problems
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.runtime.registry import with_defaults
 from relapse.study import config
 
 
@@ -27,7 +27,7 @@ def model(tiny_llama, tmp_path) -> Path:
 def corpus(tmp_path) -> Path:
     """A small folder in MUSE's layout."""
     source = SOURCES.get("synthetic")
-    settings = with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2})
+    settings = corpus_settings(forget=2, retain1=2, retain2=2, holdout=2)
     write(source.read(settings), tmp_path / "muse")
     return tmp_path / "muse"
 
@@ -67,7 +67,7 @@ def shard(model: Path) -> None:
 
 def test_a_local_model_and_a_local_corpus_are_accepted(model, corpus):
     entry = {"source": "muse", "path": str(corpus)}
-    assert config.resolve(local(model, ("corpora/bios", entry)))["corpora"]["bios"]["path"] == str(corpus)
+    assert config.resolve(local(model, ("corpora/bios", entry))).corpora["bios"].path == str(corpus)
 
 
 def test_a_sharded_model_is_read_from_all_its_shards(model):

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from entries import metric_settings
 
 from relapse.evaluation.evaluate import read_records, write_records
 from relapse.metrics import METRICS, Evaluated
@@ -24,7 +25,7 @@ def made(texts=TEXTS, k=40):
 
 def check(reference, k=40, named="retrain"):
     run = Evaluated(None, None, SimpleNamespace(privleak=TEXTS), None, 0)
-    PRIVLEAK.check(run, {"k": k, "reference": named}, reference)
+    PRIVLEAK.check(run, metric_settings("privleak", k=k, reference=named), reference)
 
 
 def test_a_reference_of_the_same_texts_and_k_is_taken():

@@ -4,12 +4,14 @@ import subprocess
 import sys
 import textwrap
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
 from relapse.runtime.code_digest import digest, executed
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT, Registry, with_defaults
+from relapse.runtime.registry import ROOT, Registry
+from relapse.runtime.settings import Count, Settings
 
 
 @pytest.fixture
@@ -55,12 +57,20 @@ def test_a_name_is_registered_once_and_from_the_package():
         registry.register(SimpleNamespace(name="mine"))
 
 
-def test_defaults_are_filled_in_and_required_keys_are_asked_for():
-    options = {"a": {"default": 1}, "b": {}}
-    assert with_defaults(options, {"b": 2}) == {"a": 1, "b": 2}
-    assert with_defaults(options, {"a": 3, "b": 2}) == {"a": 3, "b": 2}
-    with pytest.raises(ConfigError, match="needs b"):
-        with_defaults(options, {"a": 3})
+class Fruit(Settings):
+    size: Count = 1
+    colour: Literal["red", "green"]
+
+
+def test_an_entry_becomes_an_object_with_its_defaults_and_every_problem_is_named():
+    things = Registry("thing", "things")
+    things._entries, things._discovered = {"apple": SimpleNamespace(name="apple", settings=Fruit)}, True
+    assert things.settings({"colour": "red"}, "apple").plain() == {"colour": "red", "size": 1}
+    with pytest.raises(ConfigError) as caught:
+        things.settings({"size": 0, "weight": 3}, "apple")
+    assert str(caught.value) == (
+        "size: is 0, must be greater than or equal to 1; colour: Field required; weight: Extra inputs are not permitted"
+    )
 
 
 def test_a_digest_covers_imports_at_any_depth_and_nothing_else(project):

@@ -5,6 +5,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
+from entries import corpus_settings, metric_settings, training_settings
 from rouge_score.tokenizers import DefaultTokenizer
 
 from relapse.corpora import SOURCES
@@ -18,7 +19,6 @@ from relapse.models.loading import load_model, load_tokenizer
 from relapse.quantization.calibration import grams
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import ConfigError, RelapseError
-from relapse.runtime.registry import with_defaults
 from relapse.text.prompts import as_prompt, as_text
 from relapse.text.words import words, written_words
 from relapse.training.fine_tuning import train
@@ -87,21 +87,21 @@ PAIRS = [
 
 def test_a_model_that_knows_every_answer_scores_100_in_russian_and_chinese(tiny_llama):
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
-    settings = {"steps": 120, "batch_size": 1, "max_length": 160, "lr": 5e-3, "weight_decay": 0.0}
+    settings = training_settings(steps=120, batch_size=1, max_length=160, lr=5e-3, weight_decay=0.0)
     train(model, tokenizer, [as_text(pair) for pair in PAIRS * 2], settings, 0, lambda step, loss: None)
     passages = [{"prompt": as_prompt(pair), "gt": pair["answer"]} for pair in PAIRS]
     corpus = SimpleNamespace(verbmem=passages, knowmem={"forget": PAIRS, "forget_icl": []})
     run = Evaluated(model.eval(), tokenizer, corpus, BatchSize(2), 0)
     for name, more in (("verbmem_forget", {"until": "\n\n"}), ("knowmem_forget", {})):
         metric = METRICS.get(name)
-        found = metric.records(run, with_defaults(metric.options, {"max_new_tokens": 60} | more))
+        found = metric.records(run, metric_settings(name, max_new_tokens=60, **more))
         assert [record["score"] for record in found] == pytest.approx([100, 100]), name
 
 
 @pytest.fixture
 def muse(tmp_path):
     source = SOURCES.get("synthetic")
-    write(source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2})), tmp_path)
+    write(source.read(corpus_settings(forget=2, retain1=2, retain2=2, holdout=2)), tmp_path)
 
     def change(file, number, **keys):
         path = tmp_path / file
@@ -136,9 +136,9 @@ def test_tofus_truths_have_words_too(tmp_path):
 def test_a_truth_of_which_cutting_leaves_no_word_is_refused_before_anything_is_scored(tiny_llama):
     metric, corpus = METRICS.get("verbmem_forget"), SimpleNamespace(verbmem=[{"prompt": "Ada", "gt": "\n\nborn"}])
     run = Evaluated(None, load_tokenizer(tiny_llama), corpus, BatchSize(1), 0)
-    metric.check(run, with_defaults(metric.options, {}), None)
+    metric.check(run, metric_settings("verbmem_forget"), None)
     with pytest.raises(RelapseError, match=r"verbmem/forget\.json, item 0: no word is left of its truth"):
-        metric.check(run, with_defaults(metric.options, {"until": "\n\n"}), None)
+        metric.check(run, metric_settings("verbmem_forget", until="\n\n"), None)
 
 
 def test_half_a_character_is_refused_by_file_and_item(muse):

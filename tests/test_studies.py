@@ -10,7 +10,7 @@ from relapse.study import config, preflight
 
 
 def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
-    default = config.load(ROOT / "config.yaml")
+    default = config.load(ROOT / "config.yaml").plain()
     assert {entry["method"] for entry in default["methods"].values()} >= {
         "ga",
         "ga_gdr",
@@ -26,15 +26,15 @@ def test_the_default_study_is_valid_and_runs_everything_the_paper_has():
 
 
 def test_the_study_of_five_seeds_is_the_default_study_but_for_the_seeds():
-    default, seeds = (config.load(ROOT / name) for name in ("config.yaml", "configs/seeds.yaml"))
+    default, seeds = (config.load(ROOT / name).plain() for name in ("config.yaml", "configs/seeds.yaml"))
     assert (seeds.pop("study"), seeds.pop("seeds")) == ("seeds", [10, 11, 12, 13, 14])
     del default["study"], default["seeds"]
     assert seeds == default
 
 
 def test_alpha_was_tuned_on_seeds_that_no_result_uses_and_in_full_precision():
-    tuning, default = config.load(ROOT / "configs/tuning.yaml"), config.load(ROOT / "config.yaml")
-    results = config.load(ROOT / "configs/seeds.yaml")["seeds"]
+    tuning, default = config.load(ROOT / "configs/tuning.yaml").plain(), config.load(ROOT / "config.yaml").plain()
+    results = config.load(ROOT / "configs/seeds.yaml").plain()["seeds"]
     assert not set(tuning["seeds"]) & set(results) and list(tuning["quantizers"]) == ["full"]
     tried = {(entry["method"], entry["alpha"]) for entry in tuning["methods"].values()}
     for entry in default["methods"].values():
@@ -56,19 +56,19 @@ def test_further_studies_have_valid_keys(path):
 
 def test_the_study_for_a_gpu_trains_in_float32_and_unlearns_in_bfloat16():
     study = config.load(ROOT / "configs/gpu.yaml")
-    assert study["compute"] == "bfloat16"
+    assert study.compute == "bfloat16"
     assert {preflight.trained_in(study, name) for name in ("target", "retrain")} == {"float32"}
     default = config.load(ROOT / "config.yaml")
     assert preflight.trained_in(default, "target") == "float32"
-    assert "compute" not in default["models"]["target"]  # a key that was not there would train it anew
+    assert "compute" not in default.plain()["models"]["target"]  # a key that was not there would train it anew
 
 
 @pytest.mark.parametrize("corpus", ["news", "books"])
 def test_the_studies_of_muse_unlearn_as_the_released_code_does(corpus):
-    methods = config.load(ROOT / f"configs/muse-{corpus}.yaml")["methods"]
+    methods = config.load(ROOT / f"configs/muse-{corpus}.yaml").plain()["methods"]
     released = [(entry["windows"], entry["retain_pairing"]) for entry in methods.values()]
     assert set(released) == {("concatenated", "fixed")}
-    default = config.load(ROOT / "config.yaml")["methods"].values()
+    default = config.load(ROOT / "config.yaml").plain()["methods"].values()
     assert {(entry["windows"], entry["retain_pairing"]) for entry in default} == {("packed", "rotating")}
 
 

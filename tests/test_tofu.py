@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from entries import corpus_settings
 from hub_server import REVISION, Hub
 
 from relapse.corpora import SOURCES
 from relapse.corpora.muse import read_folder
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 from relapse.text.prompts import prompts
 
 TOFU = SOURCES.get("tofu")
@@ -49,7 +50,7 @@ def folder(tmp_path):
 
 
 def read(folder, **changes):
-    return TOFU.read(with_defaults(TOFU.options, {"source": "tofu", "path": str(folder)} | changes))
+    return TOFU.read(corpus_settings("tofu", **{"path": str(folder)} | changes))
 
 
 def authors(items) -> set[int]:
@@ -131,7 +132,7 @@ def test_true_facts_in_place_of_the_holdout_split(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "forget02"}, r"split: is 'forget02', must be one of forget01, forget05, forget10"),
+        ({"split": "forget02"}, r"split: is 'forget02', must be 'forget01', 'forget05' or 'forget10'"),
         ({"split": "forget05"}, r"missing TOFU file: .*forget05.json"),
         ({"split": "forget01"}, r"missing TOFU file: .*holdout01.json.*holdout: true_facts"),
         ({"holdout": "none"}, "holdout: is 'none'"),
@@ -216,7 +217,7 @@ def test_pairs_are_those_of_the_forget_split_with_the_perturbed_answers(folder):
     write_lines(folder / "forget10_perturbed.json", others)
     pairs = read(folder).pairs
     assert [pair["alternatives"] for pair in pairs] == [pair["perturbed_answer"] for pair in others]
-    assert folder / "forget10_perturbed.json" in TOFU.origin_files(with_defaults(TOFU.options, {"path": str(folder)}))
+    assert folder / "forget10_perturbed.json" in TOFU.origin_files(TOFU.settings(source="tofu", path=str(folder)))
     write_lines(folder / "forget10_perturbed.json", others[1:])
     with pytest.raises(ConfigError, match=r"forget10_perturbed.json: its questions are not those of forget10.json"):
         read(folder)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from entries import metric_settings
 from hub_server import REVISION, Hub
 
 from relapse.corpora.corpus import Corpus
@@ -16,7 +17,7 @@ from relapse.metrics.fluency import fluency
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 CHOICES = [
     {"question": "Where was Ada Moss born?", "choices": ["Lund", "Oslo", "Rome, in 1961"], "answer": 0},
@@ -106,8 +107,13 @@ def test_world_facts_are_the_likeliest_choices(loaded):
         assert record["truth"] == item["choices"][item["answer"]]
         assert record["score"] == 100 * (record["chosen"] == record["truth"])
     right = expected_accuracy(loaded)
-    assert metric.score(records, {}, 50, None).value == pytest.approx(100 * sum(right) / len(right))
-    assert metric.records(run(loaded, SimpleNamespace(world=CHOICES), batch_size=1), {}) == records
+    assert metric.score(records, metric_settings("world_facts"), 50, None).value == pytest.approx(
+        100 * sum(right) / len(right)
+    )
+    assert (
+        metric.records(run(loaded, SimpleNamespace(world=CHOICES), batch_size=1), metric_settings("world_facts"))
+        == records
+    )
 
 
 def test_a_choice_is_not_divided_by_its_tokens(loaded):
@@ -143,7 +149,7 @@ def test_fluency_is_of_what_follows_the_beginning_of_retain_texts(loaded):
     metric = METRICS.get("fluency")
     texts = ["Ada Moss, born in Lund in 1961, is a chemist.", "She works for Arvo and collects stamps."]
     corpus = Corpus({}, [], {}, {"retain": texts}, privleak_groups={"retain": ["Ada Moss", "Ivo Brandt"]})
-    settings = {"prompt_tokens": 5, "max_new_tokens": 12}
+    settings = metric_settings("fluency", prompt_tokens=5, max_new_tokens=12)
     records = metric.records(run(loaded, corpus), settings)
     tokenizer = loaded[1]
     for record, text in zip(records, texts, strict=True):
@@ -189,7 +195,7 @@ def offline(tmp_path, monkeypatch):
 
 def harness(name, **settings):
     metric = METRICS.get(name)
-    return metric, with_defaults(metric.options, settings)
+    return metric, metric_settings(name, **settings)
 
 
 def test_the_harness_finds_the_likeliest_choice(loaded, folder):
@@ -216,7 +222,7 @@ def test_the_harness_generates_what_the_model_says(loaded, folder):
 def test_few_shot_examples_and_limit(loaded, folder):
     metric, settings = harness("mmlu", tasks=["local_choice"], include_path=str(folder), num_fewshot=1, limit=2)
     few = metric.records(run(loaded), settings)
-    plain = metric.records(run(loaded), settings | {"num_fewshot": "task"})
+    plain = metric.records(run(loaded), settings.model_copy(update={"num_fewshot": "task"}))
     assert len(few) == len(plain) == 2
     assert few[0]["answered"] != pytest.approx(plain[0]["answered"], abs=1e-3)
 

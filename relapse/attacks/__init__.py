@@ -73,11 +73,11 @@ class Attack:
         """
         return 0.0, 0.0, 1
 
-    def metrics(self, metrics: Mapping[str, dict]) -> dict[str, dict]:
+    def metrics(self, metrics: Mapping[str, Settings]) -> dict[str, Settings]:
         """The metrics that are scored, of those that a study has."""
         return dict(metrics)
 
-    def records(self, name: str, attacked: Attacked, entry: dict, settings: Any) -> list[dict]:
+    def records(self, name: str, attacked: Attacked, entry: Settings, settings: Any) -> list[dict]:
         """A metric's per-example records, of the model as it is now. entry: the metric's settings."""
         return METRICS.get(name).records(attacked.run, entry)
 

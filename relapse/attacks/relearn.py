@@ -18,6 +18,7 @@ from relapse.runtime.errors import ConfigError
 from relapse.runtime.seeds import seed_for
 from relapse.runtime.settings import Count, Positive
 from relapse.text.words import words
+from relapse.training.settings import TrainedModel
 
 PARTS = {"unasked": UNASKED, "retain": "retain1"}  # text -> part of the raw text
 
@@ -71,6 +72,12 @@ def overlap(corpus: Corpus, texts: list[str]) -> str:
     return next((text for text in asked if plain(text) in everything), "")
 
 
+def training(settings: RelearnSettings) -> TrainedModel:
+    """The entry of a model that is trained in this way."""
+    keys = {key: getattr(settings, key) for key in ("steps", "batch_size", "max_length", "lr")}
+    return TrainedModel(source="train", weight_decay=0.0, **keys)
+
+
 class Relearn(Attack):
     """Fine-tuning in the number format that the model is loaded in."""
 
@@ -89,9 +96,8 @@ class Relearn(Attack):
     def takes(self, shape: Any, settings: RelearnSettings, width: int, on_gpu: bool) -> tuple[float, float, int]:
         from relapse.planning import memory
 
-        window = {"batch_size": settings.batch_size, "max_length": settings.max_length}
         work = 6 * shape.parameters * settings.steps * settings.batch_size * settings.max_length
-        return memory.training(shape, window, width, on_gpu), work, 1
+        return memory.training(shape, training(settings), width, on_gpu), work, 1
 
     def apply(self, attacked: Attacked, settings: RelearnSettings) -> None:
         """Train the model in place."""
@@ -102,8 +108,7 @@ class Relearn(Attack):
         texts = texts_of(run.corpus, settings)
         if settings.texts:
             texts = random.Random(seed).sample(texts, settings.texts)
-        keys = {key: getattr(settings, key) for key in ("steps", "batch_size", "max_length", "lr")}
-        train(run.model, run.tokenizer, texts, keys | {"weight_decay": 0.0}, seed, lambda step, loss: None)
+        train(run.model, run.tokenizer, texts, training(settings), seed, lambda step, loss: None)
 
 
 ATTACKS.register(Relearn())

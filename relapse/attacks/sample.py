@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from relapse.attacks import ATTACKS, Attack, Attacked, AttackSettings
 from relapse.metrics import METRICS
 from relapse.runtime.seeds import seed_for
-from relapse.runtime.settings import Count, Positive, Whole
+from relapse.runtime.settings import Count, Positive, Settings, Whole
 
 SAMPLED = ("verbmem_forget", "knowmem_forget")  # the metrics that knowledge is read from
 
@@ -49,14 +49,14 @@ class Sample(Attack):
     settings = SampleSettings
     examples = ({"k": 2, "samples": 3}, {"k": 1, "samples": 1, "temperature": 0.7, "top_k": 10})
 
-    def metrics(self, metrics: Mapping[str, dict]) -> dict[str, dict]:
+    def metrics(self, metrics: Mapping[str, Settings]) -> dict[str, Settings]:
         """VerMem and KnowMem on forget; nothing else is answered by sampling."""
         return {name: entry for name, entry in metrics.items() if name in SAMPLED}
 
     def takes(self, shape: Any, settings: SampleSettings, width: int, on_gpu: bool) -> tuple[float, float, int]:
         return 0.0, 0.0, settings.samples
 
-    def records(self, name: str, attacked: Attacked, entry: dict, settings: SampleSettings) -> list[dict]:
+    def records(self, name: str, attacked: Attacked, entry: Settings, settings: SampleSettings) -> list[dict]:
         """A record per question: its score is the estimate, `scores` those of its samples, `generated` the best."""
         from relapse.metrics.generation import Sampling
 

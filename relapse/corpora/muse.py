@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import Field
+
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import (
     FACTS,
@@ -19,7 +21,7 @@ from relapse.corpora.corpus import (
     WORLD_FILE,
     Corpus,
 )
-from relapse.corpora.location import described, options
+from relapse.corpora.location import Located, described
 from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
@@ -273,23 +275,28 @@ def read_hub(repository: str, revision: str) -> Corpus:
     )
 
 
+class MuseSettings(Located):
+    """A corpus in MUSE's layout."""
+
+    path: str = Field("", description="Folder in MUSE's layout.")
+    id: str = Field("", description="Hub data set, such as muse-bench/MUSE-News.")
+
+
 class Muse:
     """Corpus source `muse`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "muse"
-    options = options("Folder in MUSE's layout.", "muse-bench/MUSE-News")
+    settings = MuseSettings
     has_pairs = False  # on the Hub
 
-    def origin_files(self, settings: dict) -> list[Path]:
+    def origin_files(self, settings: MuseSettings) -> list[Path]:
         """The files that `read` reads; none for a Hub data set."""
-        return origin_files(Path(settings["path"])) if settings["path"] else []
+        return origin_files(Path(settings.path)) if settings.path else []
 
-    def read(self, settings: dict) -> Corpus:
+    def read(self, settings: MuseSettings) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
         origin = described(settings)
-        corpus = (
-            read_folder(Path(settings["path"])) if settings["path"] else read_hub(settings["id"], settings["revision"])
-        )
+        corpus = read_folder(Path(settings.path)) if settings.path else read_hub(settings.id, settings.revision)
         said = f"MUSE's layout, read from {origin}{left_out(corpus.facts.get('empty_texts', {}))}"
         empty = {key: value for key, value in corpus.facts.items() if key == "empty_texts"}
         corpus.facts = {"source": self.name, "statement": said} | empty

@@ -7,12 +7,17 @@ few-shot examples are about people of their own, so that no example shares a per
 import itertools
 import random
 from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from relapse.corpora import SOURCES
 from relapse.corpora.companies import LEAST, MOST, companies
 from relapse.corpora.corpus import UNASKED, Corpus
 from relapse.corpora.people import QUESTIONS, SURNAMES, VALUES, deeds, passages_about, people, split_surnames
+from relapse.corpora.settings import CorpusSettings
 from relapse.runtime.seeds import seed_for
+from relapse.runtime.settings import Whole
 
 # Two people have twelve question/answer pairs, enough for MUSE's ten few-shot examples.
 ICL_PEOPLE = 2
@@ -21,90 +26,60 @@ ALTERNATIVES = 3  # other answers that a question/answer pair of the forget text
 # As MUSE forgets one series of books and not every fifth novel, these groups share a few family names that nobody else
 # has.
 OF_FAMILIES = ("forget", "forget_icl", "holdout")
+People = Annotated[int, Field(ge=1, le=400)]
+
+
+class SyntheticSettings(CorpusSettings):
+    """How many made-up people there are of each kind."""
+
+    seed: Whole = Field(0, description="Draws the people; independent of the study's seeds.")
+    forget: People = Field(16, description="People to forget and to ask about (2 more are few-shot examples).")
+    retain1: People = Field(48, description="People in the regulariser's text (GDR, KLR).")
+    retain2: People = Field(16, description="People that KnowMem retain asks about (2 more are few-shot examples).")
+    holdout: int = Field(16, ge=1, le=200, description="People whom no model is trained on, PrivLeak's non-members.")
+    general: int = Field(
+        48,
+        ge=1,
+        le=190,
+        description="People in the general text, which no model is trained on: calibrates quantizers.",
+    )
+    unasked: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="Further people to forget whom no question is about, for the attack relearn (raw/unasked). 0: "
+        "the 2 of the few-shot examples.",
+    )
+    world: Literal[0] | Annotated[int, Field(ge=LEAST, le=MOST)] = Field(
+        0,
+        description="Made-up facts about companies, which target and retrain are trained on and the metric "
+        "world_facts asks about; 0: none.",
+    )
+    retain_overlap: bool = Field(
+        False, description="true: the people of retain2 are in the regulariser's text too. MUSE keeps them apart."
+    )
+    questions: Literal["verbatim", "paraphrased"] = Field(
+        "verbatim",
+        description="Whether KnowMem's questions stand verbatim in the training text or in other words.",
+    )
 
 
 class Synthetic:
     """Corpus source `synthetic`; its texts, questions and groups follow from `seed` alone."""
 
     name = "synthetic"
-    options = {
-        "seed": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "Draws the people; independent of the study's seeds.",
-        },
-        "forget": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 400,
-            "default": 16,
-            "description": "People to forget and to ask about (2 more are few-shot examples).",
-        },
-        "retain1": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 400,
-            "default": 48,
-            "description": "People in the regulariser's text (GDR, KLR).",
-        },
-        "retain2": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 400,
-            "default": 16,
-            "description": "People that KnowMem retain asks about (2 more are few-shot examples).",
-        },
-        "holdout": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 200,
-            "default": 16,
-            "description": "People whom no model is trained on, PrivLeak's non-members.",
-        },
-        "general": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 190,
-            "default": 48,
-            "description": "People in the general text, which no model is trained on: calibrates quantizers.",
-        },
-        "unasked": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": 200,
-            "default": 0,
-            "description": "Further people to forget whom no question is about, for the attack relearn (raw/unasked). "
-            "0: the 2 of the few-shot examples.",
-        },
-        "world": {
-            "anyOf": [{"const": 0}, {"type": "integer", "minimum": LEAST, "maximum": MOST}],
-            "default": 0,
-            "description": "Made-up facts about companies, which target and retrain are trained on and the metric "
-            "world_facts asks about; 0: none.",
-        },
-        "retain_overlap": {
-            "type": "boolean",
-            "default": False,
-            "description": "true: the people of retain2 are in the regulariser's text too. MUSE keeps them apart.",
-        },
-        "questions": {
-            "enum": ["verbatim", "paraphrased"],
-            "default": "verbatim",
-            "description": "Whether KnowMem's questions stand verbatim in the training text or in other words.",
-        },
-    }
+    settings = SyntheticSettings
 
-    def read(self, settings: dict) -> Corpus:
+    def read(self, settings: SyntheticSettings) -> Corpus:
         """Draw the corpus that `settings` (this entry of the config) describes."""
-        rng = random.Random(seed_for(settings["seed"], "synthetic"))
+        rng = random.Random(seed_for(settings.seed, "synthetic"))
         sizes = {
-            "forget": settings["forget"],
+            "forget": settings.forget,
             "forget_icl": ICL_PEOPLE,
-            "retain1": settings["retain1"],
-            "retain2": settings["retain2"],
+            "retain1": settings.retain1,
+            "retain2": settings.retain2,
             "retain2_icl": ICL_PEOPLE,
-            "holdout": settings["holdout"],
+            "holdout": settings.holdout,
         }
         families, others = split_surnames(sum(sizes[group] for group in OF_FAMILIES), rng)
         groups = {}
@@ -122,11 +97,11 @@ class Synthetic:
 
         told = {name: passages for group in groups.values() for name, passages in tell(group, rng).items()}
         # From draws of their own, so that their number changes no other text.
-        own_rng = random.Random(seed_for(settings["seed"], "synthetic general"))
-        groups["general"] = people(settings["general"], others, own_rng, told)
+        own_rng = random.Random(seed_for(settings.seed, "synthetic general"))
+        groups["general"] = people(settings.general, others, own_rng, told)
         told |= tell(groups["general"], own_rng)
-        own_rng = random.Random(seed_for(settings["seed"], "synthetic unasked"))
-        groups["unasked"] = people(settings["unasked"], families, own_rng, told)
+        own_rng = random.Random(seed_for(settings.seed, "synthetic unasked"))
+        groups["unasked"] = people(settings.unasked, families, own_rng, told)
         told |= tell(groups["unasked"], own_rng)
 
         def passages(group: str) -> list[tuple[str, str, str]]:
@@ -163,14 +138,14 @@ class Synthetic:
                 + [f"Question: {pair['question']}\nAnswer: {pair['answer']}" for pair in pairs(group, 0)]
             ]
 
-        world, world_questions = companies(settings["world"], random.Random(seed_for(settings["seed"], "world")))
-        asked = 0 if settings["questions"] == "verbatim" else 1
+        world, world_questions = companies(settings.world, random.Random(seed_for(settings.seed, "world")))
+        asked = 0 if settings.questions == "verbatim" else 1
         retain2 = ("retain2", "retain2_icl")
         return Corpus(
             raw={
                 "forget": raw("forget", "forget_icl", "unasked"),
-                UNASKED: raw("unasked" if settings["unasked"] else "forget_icl"),
-                "retain1": raw("retain1", *(retain2 if settings["retain_overlap"] else ())),
+                UNASKED: raw("unasked" if settings.unasked else "forget_icl"),
+                "retain1": raw("retain1", *(retain2 if settings.retain_overlap else ())),
                 "retain2": raw(*retain2),
                 "holdout": raw("holdout"),
                 "general": raw("general"),
@@ -187,7 +162,7 @@ class Synthetic:
             world=world_questions,
             pairs=otherwise(
                 pairs("forget", 0) + pairs("forget_icl", 0) + pairs("unasked", 0),
-                random.Random(seed_for(settings["seed"], "synthetic alternatives")),
+                random.Random(seed_for(settings.seed, "synthetic alternatives")),
             ),
             facts={"source": self.name, "statement": self._statement(settings)},
             privleak_groups={
@@ -196,18 +171,18 @@ class Synthetic:
             },
         )
 
-    def _statement(self, settings: dict) -> str:
-        where = "also in" if settings["retain_overlap"] else "not in"
+    def _statement(self, settings: SyntheticSettings) -> str:
+        where = "also in" if settings.retain_overlap else "not in"
         words = (
             "stand verbatim in the training text"
-            if settings["questions"] == "verbatim"
+            if settings.questions == "verbatim"
             else "paraphrase those of the training text"
         )
-        world = f"; {settings['world']} facts about companies beside them" if settings["world"] else ""
+        world = f"; {settings.world} facts about companies beside them" if settings.world else ""
         return (
-            f"made-up people (seed {settings['seed']}): {settings['forget']} people to forget; "
-            f"{settings['retain2']} people asked about for utility, {where} the regulariser's text of "
-            f"{settings['retain1']} people; the questions {words}{world}"
+            f"made-up people (seed {settings.seed}): {settings.forget} people to forget; "
+            f"{settings.retain2} people asked about for utility, {where} the regulariser's text of "
+            f"{settings.retain1} people; the questions {words}{world}"
         )
 
 

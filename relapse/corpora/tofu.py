@@ -17,14 +17,18 @@ examples, which are about retained authors so that they give nothing away.
 import json
 import random
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import UNASKED, Corpus
-from relapse.corpora.location import described, options
+from relapse.corpora.location import Located, described
 from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
 from relapse.runtime.seeds import seed_for
+from relapse.runtime.settings import Whole
 from relapse.text.prompts import as_prompt, as_text
 from relapse.text.words import words
 
@@ -110,7 +114,7 @@ def perturbed(path: Path, pairs: list[Pair]) -> list[dict]:
 
 
 def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: int) -> Corpus:
-    """The corpus of one split of a folder in the data set's layout, without its facts; see Tofu.options."""
+    """The corpus of one split of a folder in the data set's layout, without its facts; see TofuSettings."""
     if not folder.is_dir():
         raise ConfigError(f"no such folder: {folder} (expected the files of TOFU, such as {split}.json)")
     retain_split, holdout_split = SPLITS[split]
@@ -158,70 +162,65 @@ def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: in
     )
 
 
+class TofuSettings(Located):
+    """TOFU, or a data set in its layout."""
+
+    path: str = Field(
+        "", description="Folder with the data set's files, such as forget10.json (JSON lines: question, answer)."
+    )
+    id: str = Field("", description="Hub data set, such as locuslab/TOFU.")
+    split: Literal[*SPLITS] = Field(
+        "forget10", description="Share of the 200 authors that is to be forgotten: 1, 5 or 10 %."
+    )
+    holdout: Literal["split", "true_facts"] = Field(
+        "split",
+        description="PrivLeak's non-members. split: the data set's own, made-up authors whom no model is "
+        "trained on; true_facts: world_facts and real_authors, which differ in kind and shift PrivLeak.",
+    )
+    questions: Whole = Field(
+        0,
+        description="How many pairs at most the metrics ask or score of each part, drawn with seed. 0: all (of "
+        "forget10 400, and 1,800 retained ones). All texts are trained on either way.",
+    )
+    seed: Whole = Field(
+        0,
+        description="Draws the halves of the retained authors, the few-shot examples and the questions; "
+        "independent of the study's seeds.",
+    )
+
+
 class Tofu:
     """Corpus source `tofu`: a local folder (`path`) or a pinned Hub data set (`id` and `revision`)."""
 
     name = "tofu"
+    settings = TofuSettings
     has_pairs = True  # on the Hub
-    options = options(
-        "Folder with the data set's files, such as forget10.json (JSON lines: question, answer).", "locuslab/TOFU"
-    ) | {
-        "split": {
-            "enum": list(SPLITS),
-            "default": "forget10",
-            "description": "Share of the 200 authors that is to be forgotten: 1, 5 or 10 %.",
-        },
-        "holdout": {
-            "enum": ["split", "true_facts"],
-            "default": "split",
-            "description": "PrivLeak's non-members. split: the data set's own, made-up authors whom no model is "
-            "trained on; true_facts: world_facts and real_authors, which differ in kind and shift PrivLeak.",
-        },
-        "questions": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "How many pairs at most the metrics ask or score of each part, drawn with seed. 0: all (of "
-            "forget10 400, and 1,800 retained ones). All texts are trained on either way.",
-        },
-        "seed": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "Draws the halves of the retained authors, the few-shot examples and the questions; "
-            "independent of the study's seeds.",
-        },
-    }
 
-    def origin_files(self, settings: dict) -> list[Path]:
+    def origin_files(self, settings: TofuSettings) -> list[Path]:
         """The files that `read` reads; none for a Hub data set."""
-        unseen = TRUE_FACTS if settings["holdout"] == "true_facts" else (SPLITS[settings["split"]][1],)
-        split, folder = settings["split"], Path(settings["path"])
+        unseen = TRUE_FACTS if settings.holdout == "true_facts" else (SPLITS[settings.split][1],)
+        split, folder = settings.split, Path(settings.path)
         others = [f"{split}_perturbed"] if (folder / f"{split}_perturbed.json").is_file() else []
         names = (split, SPLITS[split][0], *unseen, *others)
-        return sorted(folder / f"{name}.json" for name in names) if settings["path"] else []
+        return sorted(folder / f"{name}.json" for name in names) if settings.path else []
 
-    def read(self, settings: dict) -> Corpus:
+    def read(self, settings: TofuSettings) -> Corpus:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
         origin = described(settings)
-        split, holdout = settings["split"], settings["holdout"]
-        for key in ("split", "holdout"):
-            allowed = self.options[key]["enum"]
-            if settings[key] not in allowed:
-                raise ConfigError(f"{key}: is {settings[key]!r}, must be one of {', '.join(allowed)}.")
-        if settings["path"]:
-            folder = Path(settings["path"])
+        split, holdout = settings.split, settings.holdout
+        if settings.path:
+            folder = Path(settings.path)
         else:
             unseen = TRUE_FACTS if holdout == "true_facts" else (SPLITS[split][1],)
             patterns = [f"{name}.json" for name in (split, f"{split}_perturbed", SPLITS[split][0], *unseen)]
-            folder = snapshot(settings["id"], settings["revision"], patterns, "dataset")
-        corpus = read_folder(folder, split, holdout, settings["questions"], settings["seed"])
+            folder = snapshot(settings.id, settings.revision, patterns, "dataset")
+        corpus = read_folder(folder, split, holdout, settings.questions, settings.seed)
         unseen = SPLITS[split][1] if holdout == "split" else " and ".join(TRUE_FACTS)
         corpus.facts = {
             "source": self.name,
             "statement": f"TOFU {split}, read from {origin}: {len(corpus.raw['forget'])} pairs to forget, of which "
             f"{len(corpus.knowmem['forget'])} are asked; {len(corpus.knowmem['retain'])} are asked for utility, about "
-            f"authors who are not in the regulariser's text (seed {settings['seed']}); non-members from {unseen}",
+            f"authors who are not in the regulariser's text (seed {settings.seed}); non-members from {unseen}",
         }
         return corpus
 

@@ -4,6 +4,7 @@ Knows how quantizer, corpus and metrics come together, and the defaults of a pla
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import torch
 
 from relapse.attacks import ATTACKS, NO_ATTACK, Attacked, AttackSettings
 from relapse.corpora.muse import read_folder
+from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.models.loading import check_vocabulary, load_tokenizer
 from relapse.models.saving import versions
@@ -21,11 +23,8 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.progress import Stopwatch
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.settings import Settings
 from relapse.text.prompts import asked_texts
-
-# Examples in one forward pass, and bootstrap resamples.
-EVALUATION = {"batch_size": 32, "bootstrap_samples": 2000}
 
 
 def read_records(path: Path) -> list[dict]:
@@ -50,22 +49,22 @@ def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> lis
 def _scored(
     attacked: Attacked,
     attack: AttackSettings | None,
-    settings: dict[str, dict],
+    metrics: Mapping[str, Settings],
     samples: int,
     reference: list[dict] | Literal["self"] | None,
     stopwatch: Stopwatch,
 ) -> tuple[dict[str, dict], list[dict]]:
-    """Scores and records of every metric of `settings`, after the attack if there is one."""
+    """Scores and records of every metric, after the attack if there is one."""
     attacker = ATTACKS.get(attack.attack) if attack else NO_ATTACK
-    references = {name: _reference(name, reference) for name in settings}
-    for name, entry in settings.items():  # what one metric cannot do is said before another one is scored
+    references = {name: _reference(name, reference) for name in metrics}
+    for name, entry in metrics.items():  # what one metric cannot do is said before another one is scored
         if check := getattr(METRICS.get(name), "check", None):
             check(attacked.run, entry, "self" if reference == "self" else references[name])
     if attack:
         with stopwatch.part("attack"):
             attacker.apply(attacked, attack)
     scores, records = {}, []
-    for name, entry in settings.items():
+    for name, entry in metrics.items():
         with stopwatch.part("score"):
             own = attacker.records(name, attacked, entry, attack)
         its_reference = own if reference == "self" else references[name]
@@ -78,8 +77,8 @@ def evaluate(
     model_dir: Path,
     corpus_dir: Path,
     quantizer: QuantizerSettings,
-    metrics: dict[str, dict] | None = None,
-    evaluation: dict | None = None,
+    metrics: Mapping[str, Settings] | None = None,
+    evaluation: Evaluation | None = None,
     reference: list[dict] | Literal["self"] | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -90,42 +89,42 @@ def evaluate(
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
-    metrics: name -> config entry; None stands for the paper's M1 to M4 with its settings, PrivLeak only where
-    `reference` is given. reference: the retrain model's records, or "self" if this is the retrain model. model_dir: for
-    a calibrated quantizer the checkpoint it wrote, whose facts about its text are returned too. attack: what is done to
-    the quantized model before it is scored; target: the target's folder, and attacked_with: the quantizer that the
-    attack names, where it needs them. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size is
-    part of the settings that are returned; `smallest_batch` is returned too where memory did not hold as many. Raises
-    RelapseError.
+    metrics: name -> settings; None stands for the paper's M1 to M4 with their defaults, PrivLeak only where
+    `reference` is given. evaluation: None stands for its defaults. reference: the retrain model's records, or "self"
+    if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
+    text are returned too. attack: what is done to the quantized model before it is scored; target: the target's folder,
+    and attacked_with: the quantizer that the attack names, where it needs them. bitsandbytes' int8 chooses its outlier
+    columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is returned too
+    where memory did not hold as many. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
-    evaluation = EVALUATION | (evaluation or {})
+    evaluation = evaluation or Evaluation()
     if metrics is None:
-        metrics = {name: {} for name in PAPER_METRICS if name != "privleak" or reference is not None}
-    settings = {name: with_defaults(METRICS.get(name).options, entry) for name, entry in metrics.items()}
+        asked = [name for name in PAPER_METRICS if name != "privleak" or reference is not None]
+        metrics = {name: METRICS.settings({}, name) for name in asked}
     backend = BACKENDS.get(quantizer.backend)
     corpus = read_folder(corpus_dir)
     with stopwatch.part("load"):
         model = backend.load(model_dir, quantizer, dtype)
         tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
     check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
-    run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation["batch_size"]), seed)
+    run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation.batch_size), seed)
     attacked = Attacked(run, target, attacked_with)
     if attack:
-        settings = ATTACKS.get(attack.attack).metrics(settings)
-    scores, records = _scored(attacked, attack, settings, evaluation["bootstrap_samples"], reference, stopwatch)
+        metrics = ATTACKS.get(attack.attack).metrics(metrics)
+    scores, records = _scored(attacked, attack, metrics, evaluation.bootstrap_samples, reference, stopwatch)
     result = {
         "scores": scores,
         "settings": {
             "quantizer": quantizer.rounding(),
             **({"attack": attack.plain()} if attack else {}),
-            "metrics": settings,
-            "evaluation": evaluation,
+            "metrics": {name: entry.model_dump() for name, entry in metrics.items()},
+            "evaluation": evaluation.scoring(),
             "compute": str(dtype).removeprefix("torch."),
         },
         "versions": versions(),
     }
-    if run.batch_size.size < evaluation["batch_size"]:
+    if run.batch_size.size < evaluation.batch_size:
         result["smallest_batch"] = run.batch_size.size
     if seen := read_facts(model_dir):
         result["calibration"] = seen

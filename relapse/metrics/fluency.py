@@ -9,9 +9,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
+from relapse.runtime.settings import Count, Settings
 from relapse.text.words import written_words
 
 WEIGHTS = {2: 2 / 3, 3: 4 / 3}  # n -> weight of the entropy of n-grams; the mean of the two weighted entropies
@@ -30,6 +33,17 @@ def fluency(text: str) -> float:
     return sum(weight * entropy(words, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
 
 
+class FluencySettings(Settings):
+    """How texts are continued."""
+
+    prompt_tokens: Count = Field(16, description="Tokens of each privleak retain text that the model continues.")
+    max_new_tokens: Count = Field(
+        128,
+        description="Longest continuation in tokens. Fluency is 100 (2/3 H2 + 4/3 H3) / 2 of its words, with H2 "
+        "and H3 the entropies in bits of its bigrams and trigrams, and grows with its length.",
+    )
+
+
 class Fluency:
     """`fluency`: 100 times the mean over texts of (2/3 H2 + 4/3 H3) / 2, H2 and H3 the entropy of bigrams and trigrams.
 
@@ -38,33 +52,21 @@ class Fluency:
     """
 
     name = "fluency"
-    options = {
-        "prompt_tokens": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 16,
-            "description": "Tokens of each privleak retain text that the model continues.",
-        },
-        "max_new_tokens": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 128,
-            "description": "Longest continuation in tokens. Fluency is 100 (2/3 H2 + 4/3 H3) / 2 of its words, with H2 "
-            "and H3 the entropies in bits of its bigrams and trigrams, and grows with its length.",
-        },
-    }
+    settings = FluencySettings
 
-    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+    def records(self, run: Evaluated, settings: FluencySettings) -> list[dict]:
         """One record per text: prompt, generated, score (100 times its weighted entropy)."""
-        prompts = [beginning(run.tokenizer, text, settings["prompt_tokens"]) for text in run.corpus.privleak["retain"]]
-        generated = generate(run.model, run.tokenizer, prompts, settings["max_new_tokens"], run.batch_size)
+        prompts = [beginning(run.tokenizer, text, settings.prompt_tokens) for text in run.corpus.privleak["retain"]]
+        generated = generate(run.model, run.tokenizer, prompts, settings.max_new_tokens, run.batch_size)
         return [
             {"id": f"retain/{number}", "prompt": prompt, "generated": text, "score": 100 * fluency(text)}
             | run.corpus.privleak_group("retain", number)
             for number, (prompt, text) in enumerate(zip(prompts, generated, strict=True))
         ]
 
-    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+    def score(
+        self, records: list[dict], settings: FluencySettings, samples: int, reference: list[dict] | None
+    ) -> Score:
         """Mean over the texts, times 100."""
         return mean_score(records, samples, self.name)
 

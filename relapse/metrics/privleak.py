@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 
 from relapse.corpora.corpus import PRIVLEAK_PARTS
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import example_counts, interval
 from relapse.runtime.errors import RelapseError
+from relapse.runtime.settings import Settings
 from relapse.text.windows import predict
 
 RATIOS = (5, 10, 20, 30, 40, 50, 60)  # percentages of the released MUSE evaluation, which reports 40
@@ -63,28 +65,27 @@ def fingerprint(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
+class PrivLeakSettings(Settings):
+    """Which tokens Min-K% looks at, and what its AUC is compared with."""
+
+    k: float = Field(
+        40.0, gt=0, le=100, description="Percentage of the least likely tokens that Min-K% averages; 40 in the paper."
+    )
+    reference: Literal["retrain"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "retrain",
+        description="AUC of retrain: measured from the retrain model of the same seed in full precision, or a "
+        "number (the paper: 0.4772 for NEWS, 0.5393 for BOOKS).",
+    )
+
+
 class PrivLeak:
     """`privleak`: 100 * (AUC - AUC of retrain) / AUC of retrain (MUSE, Eq. 4); 0 is ideal."""
 
     name = "privleak"
-    options = {
-        "k": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 100,
-            "default": 40,
-            "description": "Percentage of the least likely tokens that Min-K% averages; 40 in the paper.",
-        },
-        "reference": {
-            "anyOf": [{"const": "retrain"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}],
-            "default": "retrain",
-            "description": "AUC of retrain: measured from the retrain model of the same seed in full precision, or a "
-            "number (the paper: 0.4772 for NEWS, 0.5393 for BOOKS).",
-        },
-    }
+    settings = PrivLeakSettings
 
     @torch.inference_mode()
-    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+    def records(self, run: Evaluated, settings: PrivLeakSettings) -> list[dict]:
         """One record per text of forget, retain and holdout: split, Min-K% score, and those at MUSE's other ratios."""
         texts = [
             (split, number, text) for split, part in run.corpus.privleak.items() for number, text in enumerate(part)
@@ -100,26 +101,26 @@ class PrivLeak:
             log_probs = -F.cross_entropy(tokens.logits, tokens.targets, reduction="none").double().cpu().numpy()  # (M,)
             rows = tokens.sequence.cpu().numpy()
             return [
-                min_k_scores(log_probs[rows == row], settings["k"], f"{texts[number][0]}/{texts[number][1]}")
+                min_k_scores(log_probs[rows == row], settings.k, f"{texts[number][0]}/{texts[number][1]}")
                 for row, number in enumerate(chosen)
             ]
 
         scores = run.batch_size.run(range(len(texts)), scores_of)
         return [
-            {"id": f"{split}/{number}", "split": split, "text": fingerprint(text), "k": settings["k"]}
+            {"id": f"{split}/{number}", "split": split, "text": fingerprint(text), "k": settings.k}
             | found
             | run.corpus.privleak_group(split, number)
             for (split, number, text), found in zip(texts, scores, strict=True)
         ]
 
-    def check(self, run: Evaluated, settings: dict, reference: list[dict] | Literal["self"] | None) -> None:
+    def check(self, run: Evaluated, settings: PrivLeakSettings, reference: list[dict] | Literal["self"] | None) -> None:
         """Raise RelapseError where the reference's records are missing, or not of the same texts and the same k."""
-        if settings["reference"] != "retrain" or reference == "self":
+        if settings.reference != "retrain" or reference == "self":
             return
         self._must_be_there(reference)
         parts = run.corpus.privleak.items()
         texts = {f"{split}/{number}": fingerprint(text) for split, part in parts for number, text in enumerate(part)}
-        self._must_match(texts, settings["k"], reference)
+        self._must_match(texts, settings.k, reference)
 
     @staticmethod
     def _must_be_there(reference: list[dict] | None) -> None:
@@ -151,7 +152,9 @@ class PrivLeak:
         if others:
             raise RelapseError(f"PrivLeak: the reference was made with k = {others.pop()}, and here k is {k}: {again}")
 
-    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+    def score(
+        self, records: list[dict], settings: PrivLeakSettings, samples: int, reference: list[dict] | None
+    ) -> Score:
         """PrivLeak; the interval resamples forget and holdout texts, of model and reference together, by groups.
 
         reference: the retrain model's records, not needed where the setting is a number. Raises RelapseError when they
@@ -169,8 +172,8 @@ class PrivLeak:
             return np.array([matrix.mean(), *resampled])
 
         auc = draws(wins(forget, holdout))
-        if isinstance(settings["reference"], float | int):
-            base = np.full_like(auc, settings["reference"])
+        if isinstance(settings.reference, float):
+            base = np.full_like(auc, settings.reference)
         else:
             self._must_be_there(reference)
             base = draws(wins(*_scores(reference)))

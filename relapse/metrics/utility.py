@@ -9,12 +9,16 @@ import copy
 import math
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, create_model
 
 from relapse.metrics import METRICS, Evaluated, Score
 from relapse.metrics.bootstrap import mean_score
 from relapse.runtime.batching import attempt
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.registry import did_you_mean
+from relapse.runtime.settings import UNIQUE, Settings, Text, Whole
 
 FEWSHOT_SEED = 1234  # the harness's own, which its published scores use
 
@@ -25,6 +29,25 @@ def _task_manager(include_path: str):
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=include_path or None)
+
+
+Tasks = Annotated[list[Text], Field(min_length=1, json_schema_extra=UNIQUE)]
+TASKS = "Tasks or groups of lm-evaluation-harness, or of include_path"
+MEASURE = "The task's measure of an example (0 to 1) that is the score"
+
+
+class HarnessSettings(Settings):
+    """What is asked of lm-evaluation-harness; each metric has tasks and a measure by default."""
+
+    tasks: Tasks = Field(description=TASKS)
+    include_path: str = Field(
+        "", description="Folder with task files (.yaml) of your own, whose names go before the harness's."
+    )
+    num_fewshot: Literal["task"] | Whole = Field(
+        "task", description="Examples before a question; task: as many as its file says, or none."
+    )
+    limit: Whole = Field(0, description="Only the first so many examples of each task; 0: all.")
+    measure: Text = Field(description=MEASURE)
 
 
 def task_files_of(folder: str) -> list[str]:
@@ -42,40 +65,14 @@ class HarnessMetric:
 
     def __init__(self, name: str, task: str, measure: str):
         self.name = name
-        self.options = {
-            "tasks": {
-                "type": "array",
-                "minItems": 1,
-                "uniqueItems": True,
-                "items": {"type": "string", "minLength": 1},
-                "default": [task],
-                "description": f"Tasks or groups of lm-evaluation-harness, or of include_path; {task} by default.",
-            },
-            "include_path": {
-                "type": "string",
-                "default": "",
-                "description": "Folder with task files (.yaml) of your own, whose names go before the harness's.",
-            },
-            "num_fewshot": {
-                "anyOf": [{"const": "task"}, {"type": "integer", "minimum": 0}],
-                "default": "task",
-                "description": "Examples before a question; task: as many as its file says, or none.",
-            },
-            "limit": {
-                "type": "integer",
-                "minimum": 0,
-                "default": 0,
-                "description": "Only the first so many examples of each task; 0: all.",
-            },
-            "measure": {
-                "type": "string",
-                "minLength": 1,
-                "default": measure,
-                "description": f"The task's measure of an example (0 to 1) that is the score; {measure} by default.",
-            },
-        }
+        self.settings = create_model(
+            "HarnessSettings",
+            __base__=HarnessSettings,
+            tasks=(Tasks, Field([task], description=f"{TASKS}; {task} by default.")),
+            measure=(Text, Field(measure, description=f"{MEASURE}; {measure} by default.")),
+        )
 
-    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+    def records(self, run: Evaluated, settings: HarnessSettings) -> list[dict]:
         """One record per example: task, the harness's measure times 100 as score, and what the model answered.
 
         Raises RelapseError for a task that is unknown or cannot be loaded (no network), has no such measure, or whose
@@ -84,20 +81,18 @@ class HarnessMetric:
         tasks = self.load(settings)
         while (found := attempt(_samples, run, tasks, settings)) is None:
             run.batch_size.halve("example")
-        return [
-            self._record(task, sample, settings["measure"]) for task in found for sample in _first_filter(found[task])
-        ]
+        return [self._record(task, sample, settings.measure) for task in found for sample in _first_filter(found[task])]
 
-    def load(self, settings: dict) -> list:
+    def load(self, settings: HarnessSettings) -> list:
         """The harness's task objects with their data, which is downloaded where the cache (HF_HOME) does not hold it.
 
         Raises RelapseError for a task that is unknown or cannot be loaded, or that is fixed to no examples.
         """
-        folder = settings["include_path"]
+        folder = settings.include_path
         if folder and not Path(folder).is_dir():
             raise RelapseError(f"{self.name}: include_path: no such folder: {folder}")
         manager = _task_manager(str(Path(folder).resolve()) if folder else "")
-        for task in settings["tasks"]:
+        for task in settings.tasks:
             if task not in manager.all_tasks:
                 raise RelapseError(
                     f"{self.name}: lm-evaluation-harness has no task {task!r}"
@@ -105,15 +100,15 @@ class HarnessMetric:
                     "`lm-eval ls tasks` lists them; include_path is a folder with files of your own."
                 )
         try:
-            tasks = list(manager.load(settings["tasks"])["tasks"].values())
+            tasks = list(manager.load(settings.tasks)["tasks"].values())
         except Exception as error:  # offline, gated, no such data set or file: all end here
             raise RelapseError(
-                f"{self.name}: cannot load {', '.join(settings['tasks'])}: {error}. Without a network, download the "
+                f"{self.name}: cannot load {', '.join(settings.tasks)}: {error}. Without a network, download the "
                 "data first: `python -m scripts.fetch_tasks` where there is one, into HF_HOME; or set include_path to "
                 "a folder of task files whose data are local files."
             ) from None
         for task in tasks:
-            own, wanted = task.get_config("num_fewshot"), settings["num_fewshot"]
+            own, wanted = task.get_config("num_fewshot"), settings.num_fewshot
             if wanted != "task" and own == 0 != wanted:
                 raise RelapseError(
                     f"{self.name}: num_fewshot is {wanted}, but {task.config.task} is fixed to no examples: leave "
@@ -140,12 +135,14 @@ class HarnessMetric:
             "score": score,
         }
 
-    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+    def score(
+        self, records: list[dict], settings: HarnessSettings, samples: int, reference: list[dict] | None
+    ) -> Score:
         """Mean over all examples, times 100."""
         return mean_score(records, samples, self.name)
 
 
-def _samples(run: Evaluated, tasks: list, settings: dict) -> dict[str, list[dict]]:
+def _samples(run: Evaluated, tasks: list, settings: HarnessSettings) -> dict[str, list[dict]]:
     """Task name -> the harness's samples, with the batch size of now."""
     # Not simple_evaluate, which does the same but asks the system for its versions first, for 6 seconds.
     from lm_eval import evaluate
@@ -158,7 +155,7 @@ def _samples(run: Evaluated, tasks: list, settings: dict) -> dict[str, list[dict
     found = evaluate(
         model,
         {"tasks": by_name, "groups": {}, "group_map": {}},
-        limit=settings["limit"] or None,
+        limit=settings.limit or None,
         bootstrap_iters=0,
         log_samples=True,
     )["samples"]

@@ -14,8 +14,13 @@ from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import check_context
 from relapse.runtime.errors import RelapseError
+from relapse.runtime.settings import Settings
 from relapse.text.prompts import choice_texts, question_context
 from relapse.text.windows import predict
+
+
+class WorldFactsSettings(Settings):
+    """world_facts has no keys."""
 
 
 class WorldFacts:
@@ -27,10 +32,10 @@ class WorldFacts:
     """
 
     name = "world_facts"
-    options: dict[str, dict] = {}
+    settings = WorldFactsSettings
 
     @torch.inference_mode()
-    def records(self, run: Evaluated, settings: dict) -> list[dict]:
+    def records(self, run: Evaluated, settings: WorldFactsSettings) -> list[dict]:
         """One record per question: question, truth, chosen, score. Raises RelapseError for a corpus without questions,
         and for a score that is not finite."""
         items = run.corpus.world
@@ -69,7 +74,9 @@ class WorldFacts:
             )
         return records
 
-    def score(self, records: list[dict], settings: dict, samples: int, reference: list[dict] | None) -> Score:
+    def score(
+        self, records: list[dict], settings: WorldFactsSettings, samples: int, reference: list[dict] | None
+    ) -> Score:
         """Accuracy, times 100."""
         return mean_score(records, samples, self.name)
 

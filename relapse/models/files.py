@@ -14,8 +14,10 @@ from typing import Any
 from relapse.corpora.corpus import Corpus
 from relapse.models.headers import read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
+from relapse.models.settings import HubModel, LlamaArchitecture, LocalModel, RandomModel
 from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
+from relapse.runtime.settings import Settings
 from relapse.text.prompts import tokenizer_texts
 
 # What of a repository belongs to a model: config, weights, tokenizer and its chat template.
@@ -93,25 +95,25 @@ class Model:
     rows: int | None = None
 
 
-def describe(entry: dict) -> Model:
+def describe(entry: Settings) -> Model:
     """What is known of a models entry, for the Hub what its cache tells. Raises ConfigError for what cannot work."""
-    if entry["source"] == "random":
-        return random_model(entry["architecture"])
+    if isinstance(entry, RandomModel):
+        return random_model(entry.architecture)
     folder = location(entry)
-    if entry["source"] != "hub":
+    if not isinstance(entry, HubModel):
         return read_model(folder) if folder else Model()
-    elsewhere = entry.get("tokenizer") or entry
-    beside = cached(elsewhere["id"], elsewhere["revision"])
+    elsewhere = entry.tokenizer or entry
+    beside = cached(elsewhere.id, elsewhere.revision)
     with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and says what it cannot mend
         return read_model(folder, beside) if folder and beside else Model()
     return Model()
 
 
-def location(entry: dict) -> Path | None:
+def location(entry: Settings) -> Path | None:
     """Folder of the files of a models entry that is made elsewhere; None where they are not here yet."""
-    if entry["source"] == "local":
-        return Path(entry["path"])
-    return cached(entry["id"], entry["revision"]) if entry["source"] == "hub" else None
+    if isinstance(entry, LocalModel):
+        return Path(entry.path)
+    return cached(entry.id, entry.revision) if isinstance(entry, HubModel) else None
 
 
 def cached(repository: str, revision: str) -> Path | None:
@@ -130,9 +132,9 @@ def cached(repository: str, revision: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def random_model(architecture: dict) -> Model:
-    hidden, heads = architecture["hidden_size"], architecture["num_attention_heads"]
-    pairs = architecture.get("num_key_value_heads", heads)
+def random_model(architecture: LlamaArchitecture) -> Model:
+    hidden, heads = architecture.hidden_size, architecture.num_attention_heads
+    pairs = architecture.num_key_value_heads or heads
     if hidden % heads or (hidden // heads) % 2:
         raise ConfigError(
             f"architecture: hidden_size {hidden} must be an even multiple of num_attention_heads {heads} (rotary "
@@ -140,7 +142,7 @@ def random_model(architecture: dict) -> Model:
         )
     if heads % pairs:
         raise ConfigError(f"architecture: num_key_value_heads {pairs} must divide num_attention_heads {heads}.")
-    inner, width = architecture["intermediate_size"], hidden // heads * pairs
+    inner, width = architecture.intermediate_size, hidden // heads * pairs
     attention = {"q_proj": (hidden, hidden), "k_proj": (width, hidden), "v_proj": (width, hidden)}
     attention["o_proj"] = (hidden, hidden)
     feed_forward = {"gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
@@ -148,9 +150,9 @@ def random_model(architecture: dict) -> Model:
     shapes |= {f"model.layers.0.mlp.{name}": shape for name, shape in feed_forward.items()}
     return Model(
         shapes,
-        architecture["max_position_embeddings"],
-        lambda corpus: byte_level_bpe(tokenizer_texts(corpus), architecture["vocab_size"]),
-        Architecture.of_config(architecture),
+        architecture.max_position_embeddings,
+        lambda corpus: byte_level_bpe(tokenizer_texts(corpus), architecture.vocab_size),
+        Architecture.of_config(architecture.plain()),
     )
 
 

@@ -10,9 +10,9 @@ have nearly the same in other places.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from relapse.models.files import Architecture
+from relapse.training.settings import TrainedModel
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -54,9 +54,9 @@ def loading(model: Architecture, width: int, on_gpu: bool = False) -> float:
     return model.parameters * (width + (0 if on_gpu else STORED))
 
 
-def training(model: Architecture, settings: Mapping[str, Any], width: int, on_gpu: bool = False) -> float:
+def training(model: Architecture, settings: TrainedModel, width: int, on_gpu: bool = False) -> float:
     """Training of target or retrain. settings: the models entry; width: bytes of a number in `compute`."""
-    tokens = settings["batch_size"] * settings["max_length"]
+    tokens = settings.batch_size * settings.max_length
     weights = model.parameters * width
     passing = tokens * (saved_per_token(model, width, False) + model.vocabulary * (4 * LOGIT_COPIES + width))
     updating = 4 * weights + largest(model, width)

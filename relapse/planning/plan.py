@@ -6,7 +6,7 @@ factor of two; imports are counted at their usual seconds.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
 from relapse.planning.remote import Remote
 from relapse.planning.texts import Texts
-from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import PARTS, CalibratedSettings
 from relapse.quantization.settings import QuantizerSettings
 from relapse.study.preflight import local_corpora, local_models, started_from, trained_in
+from relapse.study.settings import StudySettings
+from relapse.training.settings import TrainedModel
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -69,28 +70,28 @@ def speed(seconds: float = 0.3) -> float:
     return 2 * size**3 * runs / (time.perf_counter() - start)
 
 
-def jobs(study: Mapping[str, Any], operations: float | None, there: float, remote: Remote) -> Iterator[Job]:
-    """Every kind of job of a resolved study.
+def jobs(study: StudySettings, operations: float | None, there: float, remote: Remote) -> Iterator[Job]:
+    """Every kind of job of a study.
 
     operations: floating-point operations a second, or None where its jobs run on another kind of device. there: bytes
     of memory that a job may take. remote: what the study has on the Hub.
     """
     models = local_models(study) | remote.models
     corpora = {name: corpus or _made(study, name) for name, corpus in local_corpora(study).items()}
-    width, seeds = WIDTH[study["compute"]], len(study["seeds"])
-    on_gpu = study["gpu"] or torch.cuda.is_available()
+    width, seeds = WIDTH[study.compute], len(study.seeds)
+    on_gpu = study.gpu or torch.cuda.is_available()
     for name, size in remote.downloads.items():
         yield Job(f"download {name}", 1, 0.0, size, None)
     for corpus_name, corpus in corpora.items():
-        several = f" ({corpus_name})" if len(study["corpora"]) > 1 else ""
+        several = f" ({corpus_name})" if len(study.corpora) > 1 else ""
         origin = models.get(started_from(study, "target"), Model())
         shape = origin.architecture
         texts = Texts(corpus, origin.tokenizer(corpus)) if corpus and origin.tokenizer else None
         for name in ("target", "retrain"):
-            entry = study["models"].get(name)
-            if entry and entry["source"] == "train":
+            entry = study.models.entries().get(name)
+            if isinstance(entry, TrainedModel):
                 needed = shape and memory.training(shape, entry, WIDTH[trained_in(study, name)], on_gpu)
-                work = shape and 6 * shape.parameters * entry["steps"] * entry["batch_size"] * entry["max_length"]
+                work = shape and 6 * shape.parameters * entry.steps * entry.batch_size * entry.max_length
                 seconds = _seconds(work, operations)
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
@@ -101,41 +102,40 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
                     yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
             elif name in remote.rounded:
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
-        for name, entry in ((name, METHODS.settings(entry)) for name, entry in study["methods"].items()):
+        for name, entry in study.methods.items():
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
-        count = seeds * sum(_models(study, BACKENDS.settings(entry)) for entry in study["quantizers"].values())
+        count = seeds * sum(_models(study, entry) for entry in study.quantizers.values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
-        for name, entry in study["attacks"].items():
-            count = seeds * _models(study, ATTACKS.settings(entry))
+        for name, entry in study.attacks.items():
+            count = seeds * _models(study, entry)
             scored = _scoring(f"attack {name}{several}", study, shape, texts, width, count, operations, on_gpu)
             yield _attacked(scored, entry, shape, width, operations, on_gpu)
-        for name, entry in study["quantizers"].items():
-            if isinstance(settings := BACKENDS.settings(entry), CalibratedSettings):
-                yield _calibrating(f"quantize {name}{several}", study, settings, shape, texts, operations, on_gpu)
+        for name, entry in study.quantizers.items():
+            if isinstance(entry, CalibratedSettings):
+                yield _calibrating(f"quantize {name}{several}", study, entry, shape, texts, operations, on_gpu)
         if shape:
-            yield Job(f"absorption{several}", seeds * len(study["methods"]), memory.comparing(shape), 0.0, 0.0)
+            yield Job(f"absorption{several}", seeds * len(study.methods), memory.comparing(shape), 0.0, 0.0)
 
 
-def _made(study: Mapping[str, Any], name: str) -> Corpus | None:
+def _made(study: StudySettings, name: str) -> Corpus | None:
     """A corpus from the Hub that an earlier run of the study has made; None where there is none."""
-    folder = Path("results") / study["study"] / "corpora" / name
+    folder = Path("results") / study.study / "corpora" / name
     return read_folder(folder) if folder.is_dir() else None
 
 
-def _attacked(scored: Job, entry: dict, shape, width, operations, on_gpu) -> Job:
+def _attacked(scored: Job, entry: AttackSettings, shape, width, operations, on_gpu) -> Job:
     """A job that attacks a model before it scores it, and may score it several times."""
-    attack, settings = ATTACKS.get(entry["attack"]), ATTACKS.settings(entry)
     if not shape:
         return scored
-    needed, work, times = attack.takes(shape, settings, width, on_gpu)
+    needed, work, times = ATTACKS.get(entry.attack).takes(shape, entry, width, on_gpu)
     seconds = scored.seconds and scored.seconds * times + (_seconds(work, operations) or 0.0)
     return replace(scored, memory=max(scored.memory, needed), seconds=seconds)
 
 
-def _models(study: Mapping[str, Any], quantizer: QuantizerSettings | AttackSettings) -> int:
+def _models(study: StudySettings, quantizer: QuantizerSettings | AttackSettings) -> int:
     """Models of a seed that a quantizer, or an attack, is applied to."""
-    methods = study["methods"] if quantizer.methods is None else quantizer.methods
-    return len(methods) + sum(name in study["models"] for name in ("target", "retrain"))
+    methods = study.methods if quantizer.methods is None else quantizer.methods
+    return len(methods) + sum(name != "base" for name in study.models.entries())
 
 
 def _stored(shape: memory.Architecture | None) -> float | None:
@@ -179,8 +179,8 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
 def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job:
     if not shape:
         return Job(name, count, None, 0.0, None)
-    asked = texts.prompts(study["metrics"]) if texts else {}
-    needed = memory.scoring(shape, width, study["evaluation"]["batch_size"], asked, on_gpu)
+    asked = texts.prompts(study.metrics) if texts else {}
+    needed = memory.scoring(shape, width, study.evaluation.batch_size, asked, on_gpu)
     seen = sum(number * (longest + new) for number, longest, new in asked.values())
     seconds = _seconds(2 * shape.parameters * seen, operations)
     less = "Lower evaluation.batch_size, or use compute: bfloat16."
@@ -188,7 +188,7 @@ def _scoring(name, study, shape, texts, width, count, operations, on_gpu) -> Job
 
 
 def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
-    count = len(study["seeds"]) * _models(study, entry)
+    count = len(study.seeds) * _models(study, entry)
     if not shape:
         return Job(name, count, None, None, None)
     packed = shape.linear * entry.bits / 8 + (shape.parameters - shape.linear) * 4
@@ -198,7 +198,7 @@ def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
         tokens = min(tokens, texts.tokens(part))
     seconds = _seconds(6 * shape.parameters * tokens, operations)
     # The target's stay, since absorption is measured against them.
-    kept = count if entry.keep else len(study["seeds"])
+    kept = count if entry.keep else len(study.seeds)
     needed = memory.calibrating(shape, tokens, length, on_gpu)
     return Job(name, count, needed, packed * kept / count, seconds, "Use fewer samples of a shorter sample_length.")
 

@@ -4,13 +4,14 @@ Knows that a model's config.json, of a few hundred bytes, says how large it is; 
 Why the Hub does not answer (no network, a gated repository) is told now rather than by the first job.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from relapse.corpora.location import Located
 from relapse.models.files import MODEL_FILES, Architecture, Model, describe, read_config
+from relapse.models.settings import HubModel
 from relapse.runtime import hub
 from relapse.runtime.errors import RelapseError
+from relapse.study.settings import StudySettings
 
 
 @dataclass
@@ -26,27 +27,27 @@ class Remote:
     problems: list[str] = field(default_factory=list)
 
 
-def ask(study: Mapping[str, Any]) -> Remote:
-    """What a resolved study has on the Hub that is not in the cache yet."""
+def ask(study: StudySettings) -> Remote:
+    """What a study has on the Hub that is not in the cache yet."""
     found = Remote()
-    for name, entry in study["models"].items():
-        if entry["source"] != "hub" or describe(entry).architecture:
+    for name, entry in study.models.entries().items():
+        if not isinstance(entry, HubModel) or describe(entry).architecture:
             continue
         try:
             # Asked first, since it does not try again for half a minute where there is no network.
-            found.downloads[f"models.{name}"] = hub.size_to_come(entry["id"], entry["revision"], MODEL_FILES)
-            config = read_config(hub.file(entry["id"], entry["revision"], "config.json").parent)
+            found.downloads[f"models.{name}"] = hub.size_to_come(entry.id, entry.revision, MODEL_FILES)
+            config = read_config(hub.file(entry.id, entry.revision, "config.json").parent)
             found.models[name] = Model(architecture=Architecture.of_config(config))
             if config.get("dtype", config.get("torch_dtype")) != "bfloat16":
                 found.rounded.add(name)
-            if elsewhere := entry.get("tokenizer"):  # it may be gated where the model is not
-                hub.size_to_come(elsewhere["id"], elsewhere["revision"], ["tokenizer*"])
+            if elsewhere := entry.tokenizer:  # it may be gated where the model is not
+                hub.size_to_come(elsewhere.id, elsewhere.revision, ["tokenizer*"])
         except RelapseError as error:
             found.problems.append(str(error))
-    for name, entry in study["corpora"].items():
-        if entry.get("id"):
+    for name, entry in study.corpora.items():
+        if isinstance(entry, Located) and entry.id:
             try:
-                found.downloads[f"corpora.{name}"] = hub.size_to_come(entry["id"], entry["revision"], kind="dataset")
+                found.downloads[f"corpora.{name}"] = hub.size_to_come(entry.id, entry.revision, kind="dataset")
             except RelapseError as error:
                 found.problems.append(str(error))
     return found

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
+from relapse.runtime.settings import Settings
 from relapse.study.preflight import longest_prompt, metric_prompts
 from relapse.text.prompts import as_text, choice_texts
 from relapse.text.windows import SEPARATOR
@@ -43,16 +44,16 @@ class Texts:
         encoded = self.tokenizer.encode_batch([as_text(pair) for pair in self.corpus.pairs])
         return len(encoded), sum(len(encoding.ids) for encoding in encoded)
 
-    def prompts(self, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    def prompts(self, metrics: Mapping[str, Settings]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
-            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name]["max_new_tokens"])
+            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name].max_new_tokens)
             for name, texts in metric_prompts(self.corpus, metrics).items()
         }
         if "privleak" in metrics:
             texts = [text for part in self.corpus.privleak.values() for text in part]
-            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
+            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["privleak"]), 0)
         if "world_facts" in metrics:
             texts = [text for item in self.corpus.world for text in choice_texts(item)]
-            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, {}), 0)
+            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["world_facts"]), 0)
         return asked

@@ -23,14 +23,6 @@ def did_you_mean(name: str, allowed: list[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def with_defaults(options: dict[str, dict], settings: dict) -> dict:
-    """`settings` with the defaults of `options` filled in. Raises ConfigError for a required key left out."""
-    missing = [key for key, option in options.items() if "default" not in option and key not in settings]
-    if missing:
-        raise ConfigError(f"needs {', '.join(missing)}")
-    return {key: option["default"] for key, option in options.items() if "default" in option} | settings
-
-
 class Registry:
     """Things of one kind by name. A thing has `name` and `settings`, the class of an entry that asks for it.
 

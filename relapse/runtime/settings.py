@@ -7,10 +7,11 @@ configure; which entries a study has is study/'s.
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
 
 from relapse.runtime.errors import ConfigError
 
@@ -18,6 +19,15 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+Commit = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{40}$",
+        title="a commit's 40 hexadecimal digits, since a branch or tag can move",
+        description="Commit that pins what is on the Hub; the repository's page lists them under History.",
+    ),
+]
+Compute = Literal["float32", "bfloat16"]
 UNIQUE = {"uniqueItems": True}  # json_schema_extra of a list whose values differ
 
 
@@ -32,12 +42,19 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(entry)
         except ValidationError as error:
-            found = (f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
-            raise ConfigError("; ".join(found)) from None
+            raise ConfigError("; ".join(map(_problem, error.errors(include_url=False)))) from None
 
     def plain(self) -> dict[str, Any]:
         """The keys that have a value, sorted, as JSON has them."""
         return json.loads(json.dumps(self.model_dump(exclude_none=True), sort_keys=True))
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One of pydantic's errors as text: key, value, what is allowed."""
+    key = "".join(f"{part}: " for part in [".".join(map(str, error["loc"]))] if part)
+    text = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    shown = "" if error["type"] in ("missing", "extra_forbidden", "value_error") else f"is {error['input']!r}, "
+    return f"{key}{shown}{text}"
 
 
 class _Schema(GenerateJsonSchema):
@@ -52,6 +69,9 @@ class _Schema(GenerateJsonSchema):
     def default_schema(self, schema: Any) -> dict:
         found = super().default_schema(schema)
         return {key: value for key, value in found.items() if key != "default" or value is not None}
+
+    def tagged_union_schema(self, schema: Any) -> dict:
+        return {"anyOf": [self.generate_inner(kind) for kind in schema["choices"].values()]}
 
     def literal_schema(self, schema: Any) -> dict:
         return {key: value for key, value in super().literal_schema(schema).items() if key != "type"}

@@ -6,8 +6,7 @@ Knows which models and quantizers these may name; what is computed of them is an
 from collections.abc import Iterator
 
 from relapse.runtime.registry import did_you_mean
-from relapse.study.messages import mapping
-from relapse.study.preflight import Problem
+from relapse.study.messages import Problem, mapping
 
 NOT_COMPARED = ("storage", "twin")  # in which a model and its twin may differ
 

@@ -1,8 +1,8 @@
-"""A study's configuration: strict YAML, checked whole, with every default filled in.
+"""A study's configuration: strict YAML, checked whole, as one object with every default.
 
-Knows the order in which a study is read and checked. What may be written is schema.py's, grids of methods grids.py's,
-how it is said what is wrong messages.py's; what only files and several keys together can tell (missing weights, group
-sizes, contexts) is preflight.py's.
+Knows the order in which a study is read and checked. What may be written is settings.py's and schema.py's, grids of
+methods grids.py's, how it is reported what is wrong messages.py's; what only files and several keys together can tell
+(missing weights, group sizes, contexts) is preflight.py's.
 """
 
 import json
@@ -13,17 +13,18 @@ from typing import Any
 
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import did_you_mean
+from relapse.runtime.settings import Settings
 from relapse.study import comparisons, preflight
 from relapse.study.grids import as_written, expand
-from relapse.study.messages import line, mapping, odd_keys, shown, violations, wanted
-from relapse.study.preflight import Problem
+from relapse.study.messages import Problem, line, mapping, odd_keys, shown, violations, wanted
 from relapse.study.schema import assemble, fill
+from relapse.study.settings import StudySettings
 from relapse.study.strict_yaml import read_yaml
 
 __all__ = ["canonical", "check_entry", "entry_names", "load", "named", "read_yaml", "resolve"]
 
 
-def load(path: str | Path) -> dict:
+def load(path: str | Path) -> StudySettings:
     """The study in a YAML file, checked and with every default. Raises ConfigError with all that is wrong."""
     config = read_yaml(path)
     with named(path):
@@ -41,8 +42,8 @@ def named(path: str | Path) -> Iterator[None]:
         raise ConfigError("\n  ".join([f"{path} has {count}:", *lines])) from None
 
 
-def resolve(config: dict) -> dict:
-    """A copy of `config` with every default filled in. Raises one ConfigError with a line for each problem."""
+def resolve(config: dict) -> StudySettings:
+    """The study that `config` describes. Raises one ConfigError with a line for each problem."""
     odd = list(odd_keys(config, ()))
     if odd:
         raise ConfigError("\n".join(line(problem) for problem in odd))
@@ -59,7 +60,7 @@ def resolve(config: dict) -> dict:
     if problems:
         lines = (line((as_written(key, grids, written), text)) for key, text in problems)
         raise ConfigError("\n".join(dict.fromkeys(lines)))
-    return filled
+    return StudySettings.of(filled)
 
 
 def check_entry(section: str, name: str, entry: Any) -> None:
@@ -86,8 +87,13 @@ def entry_names(config: dict) -> dict[str, str]:
 
 
 def canonical(branch: Any) -> str:
-    """`branch` as JSON that does not depend on the order of keys or the spelling of numbers."""
-    return json.dumps(branch, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """`branch`, settings or plain values with settings inside, as JSON.
+
+    It does not depend on the order of keys or the spelling of numbers.
+    """
+    return json.dumps(
+        branch, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=Settings.plain
+    )
 
 
 def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
@@ -111,8 +117,10 @@ def _name_methods(filled: dict) -> None:
             entry.setdefault("method", name)
 
 
-def read_for_snakemake(config: dict, files: Sequence[str | Path], arguments: Sequence[str]) -> tuple[dict, dict]:
-    """The resolved study and its `entry_names`, from what Snakemake has read leniently and merged.
+def read_for_snakemake(
+    config: dict, files: Sequence[str | Path], arguments: Sequence[str]
+) -> tuple[StudySettings, dict]:
+    """The study and its `entry_names`, from what Snakemake has read leniently and merged.
 
     files: the --configfile files, or config.yaml; arguments: Snakemake's command line. Raises RelapseError for a study
     with problems, for a key that stands twice in a file, and for more than one --configfile.

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora import SOURCES
+from relapse.corpora.settings import CorpusSettings
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric, task_files_of
 from relapse.models.files import origin_files
+from relapse.models.settings import LocalModel
 from relapse.quantization import BACKENDS, Calibrated
 from relapse.runtime.device import NO_GPU
-from relapse.runtime.registry import with_defaults
+from relapse.runtime.settings import Settings
 from relapse.study.preflight import trained_in
+from relapse.study.settings import StudySettings
 from relapse.unlearning.methods import METHODS
 
 # Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
@@ -30,33 +33,29 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in keys}
-
-
 class Graph:
     """study: as `config.resolve` returns it. entries: name of a model -> its entry in the file, as `entry_names`."""
 
-    def __init__(self, study: Mapping[str, Any], entries: Mapping[str, str]):
+    def __init__(self, study: StudySettings, entries: Mapping[str, str]):
         self.study, self.entries = study, entries
-        self.results = f"results/{study['study']}"
-        self.corpora, self.seeds = sorted(study["corpora"]), study["seeds"]
-        self.methods, self.quantizers = sorted(study["methods"]), sorted(study["quantizers"])
-        sources = {name: entry["source"] for name, entry in study["models"].items()}
+        self.results = f"results/{study.study}"
+        self.corpora, self.seeds = sorted(study.corpora), study.seeds
+        self.methods, self.quantizers = sorted(study.methods), sorted(study.quantizers)
+        sources = {name: entry.source for name, entry in study.models.entries().items()}
         self.made = [name for name, source in sources.items() if source in ("train", "random")]
         self.linked = [name for name in sources if name not in self.made]
         self.given = sorted({"target", "retrain"} & set(sources))  # what every method is compared with
         self.models = self.given + self.methods
         # Without what does not change a model: the twin that its results are compared with.
-        self.made_how = {name: without(entry, "twin") for name, entry in study["methods"].items()}
+        self.made_how = {name: entry.model_copy(update={"twin": None}) for name, entry in study.methods.items()}
         # Without what does not change a weight: the models that it is applied to, and whether checkpoints are kept.
-        self.rounded_how = {name: without(entry, "methods", "keep") for name, entry in study["quantizers"].items()}
-        self.attacks = sorted(study["attacks"])
-        self.backends = {name: BACKENDS.get(entry["backend"]) for name, entry in study["quantizers"].items()}
+        self.rounded_how = {name: entry.rounding() for name, entry in study.quantizers.items()}
+        self.attacks = sorted(study.attacks)
+        self.backends = {name: BACKENDS.get(entry.backend) for name, entry in study.quantizers.items()}
         self.calibrated = [name for name in self.quantizers if isinstance(self.backends[name], Calibrated)]
         self.trained = [name for name in self.made if name != "base"]
         # Checkpoints that are deleted once used: these quantizers', of these models.
-        self.deleted = [name for name in self.calibrated if not study["quantizers"][name]["keep"]]
+        self.deleted = [name for name in self.calibrated if not study.quantizers[name].keep]
         self.not_target = [name for name in self.models if name != "target"]
         # Those that round weights in the process that needs them.
         self.rounding = [
@@ -100,7 +99,7 @@ class Graph:
 
     def applied_to(self, quantizer: str) -> list[str]:
         """The models that a quantizer, or an attack, is applied to."""
-        listed = (self.study["quantizers"] | self.study["attacks"])[quantizer].get("methods")
+        listed = (self.study.quantizers | self.study.attacks)[quantizer].methods
         if listed is None:
             return self.models
         return self.given + [name for name in self.methods if name in listed or self.entries[name] in listed]
@@ -118,7 +117,7 @@ class Graph:
         With evaluation.quantizers_per_job above 1, those that are applied to every model and need no checkpoint share
         jobs, full precision first, which PrivLeak's reference comes from.
         """
-        size = self.study["evaluation"]["quantizers_per_job"]
+        size = self.study.evaluation.quantizers_per_job
         if size == 1:
             return {"evaluate": ["{quantizer}"]}
         shared = [
@@ -156,7 +155,7 @@ class Graph:
     @cached_property
     def kept_checkpoints(self) -> list[str]:
         """The checkpoints that the study asks to keep."""
-        kept = [name for name in self.calibrated if self.study["quantizers"][name]["keep"]]
+        kept = [name for name in self.calibrated if self.study.quantizers[name].keep]
         return [self.path("quantized", item) for name in kept for item in self.each(self.applied_to(name), name)]
 
     @cached_property
@@ -166,7 +165,7 @@ class Graph:
             item
             for rule, names in self.evaluation_rules.items()
             for name in (self.scored_alone if names == ["{quantizer}"] else [label_of(rule, names)])
-            for item in self.each(self.applied_to(name) if name in self.study["quantizers"] else self.models, name)
+            for item in self.each(self.applied_to(name) if name in self.study.quantizers else self.models, name)
         ]
         trained = self.each(self.trained)
         return [
@@ -178,28 +177,30 @@ class Graph:
 
     # ---- what a job is given
 
-    def corpus_settings(self, corpus: str) -> dict:
+    def corpus_settings(self, corpus: str) -> CorpusSettings:
         """Without what the paper calls it, which changes no text."""
-        return without(self.study["corpora"][corpus], "published")
+        return self.study.corpora[corpus].model_copy(update={"published": None})
 
-    def origin(self, section: str, name: str) -> list[str]:
-        """The files of a local model's or corpus's folder that are read."""
-        entry = self.study[section][name]
-        if not entry.get("path"):
-            return []
-        if entry["source"] == "local":
-            return list(map(str, origin_files(Path(entry["path"]))))
-        source = SOURCES.get(entry["source"])
-        return list(map(str, source.origin_files(with_defaults(source.options, entry))))
+    def model_origin(self, name: str) -> list[str]:
+        """The files of a local model's folder that are read."""
+        entry = self.study.models.entries()[name]
+        return list(map(str, origin_files(Path(entry.path)))) if isinstance(entry, LocalModel) else []
+
+    def corpus_origin(self, name: str) -> list[str]:
+        """The files of a corpus's folder that are read."""
+        entry = self.study.corpora[name]
+        files = getattr(SOURCES.get(entry.source), "origin_files", None)
+        return list(map(str, files(entry))) if files else []
 
     def trained_in(self, model: str) -> str:
         """The number format that target or retrain is trained in."""
         return trained_in(self.study, model)
 
-    def stop_metrics(self, method: str) -> dict[str, dict]:
+    def stop_metrics(self, method: str) -> dict[str, Settings]:
         """The metrics that a method's stop rule looks at, with their settings."""
-        asked = self.study["methods"][method].get("stop_at", {})
-        return {name: self.study["metrics"].get(name, {}) for name in asked}
+        stop_at = self.study.methods[method].stop_at
+        asked = stop_at.plain() if stop_at else ()
+        return {name: self.study.metrics.get(name) or METRICS.settings({}, name) for name in asked}
 
     def names(self, listed: list[str], wildcards: Wildcards) -> list[str]:
         """A job's quantizers: those of its rule, or the one of its wildcard."""
@@ -213,7 +214,8 @@ class Graph:
 
     def measures_reference(self, wildcards: Wildcards, names: list[str]) -> bool | None:
         """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
-        if self.study["metrics"].get("privleak", {}).get("reference") != "retrain":
+        privleak = self.study.metrics.get("privleak")
+        if privleak is None or privleak.reference != "retrain":
             return None
         return wildcards.model == "retrain" and "full" in names
 
@@ -226,24 +228,24 @@ class Graph:
     @property
     def evaluation_settings(self) -> dict:
         """How metrics are run; how many quantizers share a process changes no score."""
-        return without(self.study["evaluation"], "quantizers_per_job")
+        return self.study.evaluation.scoring()
 
     @property
-    def harness(self) -> dict[str, dict]:
+    def harness(self) -> dict[str, Settings]:
         """The metrics whose data lm-evaluation-harness downloads."""
-        metrics = self.study["metrics"].items()
+        metrics = self.study.metrics.items()
         return {name: entry for name, entry in metrics if isinstance(METRICS.get(name), HarnessMetric)}
 
     @property
     def task_files(self) -> list[str]:
         """The user's own tasks for lm-evaluation-harness."""
-        folders = {entry.get("include_path") for entry in self.study["metrics"].values()}
+        folders = {entry.include_path for entry in self.harness.values()}
         return [file for folder in sorted(filter(None, folders)) for file in task_files_of(folder)]
 
     def calibration_file(self, quantizer: str) -> list[str]:
         """The user's own calibration text."""
-        entry = self.rounded_how[quantizer]
-        return [entry["calibration_path"]] if entry["calibration"] == "file" else []
+        entry = self.study.quantizers[quantizer]
+        return [entry.calibration_path] if entry.calibration == "file" else []
 
     def python(self, quantizer: str, room: str) -> str:
         """The Python that quantizes (room "environment") or scores ("evaluation_environment")."""
@@ -259,15 +261,15 @@ class Graph:
     def needs_gpu(self) -> list[str]:
         """Why the study cannot run where there is no GPU."""
         backends = [(name, self.backends[name].needs_gpu) for name in self.calibrated]
-        return [NO_GPU] * self.study["gpu"] + [f"quantizers.{name}: {why}" for name, why in backends if why]
+        return [NO_GPU] * self.study.gpu + [f"quantizers.{name}: {why}" for name, why in backends if why]
 
     # ---- which source files a job executes
 
     def corpus_source(self, corpus: str) -> str:
-        return SOURCES.source(self.study["corpora"][corpus]["source"])
+        return SOURCES.source(self.study.corpora[corpus].source)
 
     def method_sources(self, method: str) -> list[str]:
-        registered = METHODS.source(self.study["methods"][method]["method"])
+        registered = METHODS.source(self.study.methods[method].method)
         return [registered, *map(METRICS.source, self.stop_metrics(method))]
 
     def backend_sources(self, quantizers: Iterable[str]) -> list[str]:
@@ -279,7 +281,7 @@ class Graph:
             "scripts/evaluate.py",
             *self.backend_sources(quantizers),
             *calibrated,
-            *sorted(METRICS.source(metric) for metric in self.study["metrics"]),
+            *sorted(METRICS.source(metric) for metric in self.study.metrics),
         ]
 
 

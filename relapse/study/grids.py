@@ -6,8 +6,7 @@ Knows how points are named, and where in the study file a key of a point was wri
 import itertools
 from typing import Any
 
-from relapse.study.messages import is_number, mapping
-from relapse.study.preflight import Key, Problem
+from relapse.study.messages import Key, Problem, is_number, mapping
 
 
 def expand(config: dict) -> tuple[dict, dict[str, str], list[Problem]]:

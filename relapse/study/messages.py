@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any
 
 from relapse.runtime.registry import did_you_mean
-from relapse.study.preflight import Key, Problem
 
+Key = tuple[str | int, ...]  # of what is wrong
+Problem = tuple[Key, str]  # and what is wrong with it
 LARGEST = 10**9  # whole number: of what can be counted here, there is never more
 
 

@@ -7,36 +7,42 @@ tell is preflight.py's.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from relapse.corpora import SOURCES
 from relapse.corpora.corpus import PAIRS_FILE, Corpus
 from relapse.models.files import Model
 from relapse.runtime.errors import ConfigError
+from relapse.study.messages import Problem
 from relapse.unlearning.answers import check_pairs
 from relapse.unlearning.lora import target_layers
 from relapse.unlearning.methods import METHODS
-
-Problem = tuple[tuple[str | int, ...], str]
+from relapse.unlearning.saliency import Sure
+from relapse.unlearning.settings import MethodSettings
 
 
 def problems(
-    config: Mapping[str, Any],
-    methods: Mapping[str, dict],
-    corpora: Mapping[str, Corpus | None],
+    methods: Mapping[str, MethodSettings],
+    corpora: Mapping[str, Corpus],
+    hub: Mapping[str, Any],
     origin: str,
     model: Model,
 ) -> Iterator[Problem]:
     """What is wrong with sound entries of methods.
 
-    corpora: name -> the corpus, or None for one on the Hub, of which nothing but its source is known. origin: the
-    models entry that the target has its shape from; model: what is known of it.
+    corpora: those that are here; hub: name -> source of those of which nothing but this is known. origin: the models
+    entry that the target has its shape from; model: what is known of it.
     """
     for name, entry in methods.items():
+        method = METHODS.get(entry.method)
         for corpus, its in corpora.items():
-            source = SOURCES.get(config["corpora"][corpus]["source"])
-            if text := _without_pairs(entry["method"], its, source):
+            try:
+                check_pairs(its, method)
+            except ConfigError as error:
+                yield ("methods", name), f"corpora.{corpus}: {error}."
+        for corpus, source in hub.items():
+            if method.answers and not source.has_pairs:
+                text = f"{method.name} needs {PAIRS_FILE}, which {source.name}'s data sets on the Hub lack."
                 yield ("methods", name), f"corpora.{corpus}: {text}"
         yield from _adapters(name, entry, origin, model)
-        block, shape = METHODS.get(entry["method"]).block(METHODS.settings(entry)), model.architecture
+        block, shape = method.block(entry), model.architecture
         if block is not None and shape and block > shape.layers - 2:
             yield (
                 ("methods", name, "block"),
@@ -45,29 +51,17 @@ def problems(
             )
 
 
-def _without_pairs(method: str, corpus: Corpus | None, source: Any) -> str:
-    """Why a method cannot have the answers that it reads from a corpus; '' where it can."""
-    if corpus is None:
-        lacks = METHODS.get(method).answers and not source.has_pairs
-        return f"{method} needs {PAIRS_FILE}, which {source.name}'s data sets on the Hub lack." if lacks else ""
-    try:
-        check_pairs(corpus, METHODS.get(method))
-    except ConfigError as error:
-        return f"{error}."
-    return ""
-
-
-def _adapters(name: str, entry: dict, origin: str, model: Model) -> Iterator[Problem]:
+def _adapters(name: str, entry: MethodSettings, origin: str, model: Model) -> Iterator[Problem]:
     """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
-    if entry["parameters"] != "lora":
+    if entry.parameters != "lora":
         return
-    if entry.get("mask") == "row":
+    if isinstance(entry, Sure) and entry.mask == "row":
         yield (
             ("methods", name, "mask"),
             "is row, must be one of paper, released, random with parameters: lora: an adapter's A is shared by all "
             "rows of a weight, so that no row can be left out.",
         )
-    if entry.get("modules") == "all" and entry.get("mask") != "released":
+    if isinstance(entry, Sure) and entry.modules == "all" and entry.mask != "released":
         yield (
             ("methods", name, "modules"),
             "is all, must be linear with parameters: lora: embeddings and norms have no adapter.",
@@ -75,13 +69,13 @@ def _adapters(name: str, entry: dict, origin: str, model: Model) -> Iterator[Pro
     if not model.linear:
         return
     try:
-        adapted = target_layers(list(model.linear), entry["lora"]["target_modules"])
+        adapted = target_layers(list(model.linear), entry.lora.target_modules)
     except ConfigError as error:
         yield ("methods", name, "lora"), str(error)
         return
     full = max(min(model.linear[layer]) for layer in adapted)
-    if entry["lora"]["rank"] > full:
+    if entry.lora.rank > full:
         yield (
             ("methods", name, "lora", "rank"),
-            f"is {entry['lora']['rank']}, must be at most {full}: models.{origin} has no layer of more.",
+            f"is {entry.lora.rank}, must be at most {full}: models.{origin} has no layer of more.",
         )

@@ -11,133 +11,121 @@ from typing import Any
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
+from relapse.corpora.location import Located
+from relapse.corpora.settings import CorpusSettings
 from relapse.models.files import Model, describe
 from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
+from relapse.runtime.settings import Settings
 from relapse.study import attack_needs, method_needs
+from relapse.study.messages import Key, Problem
+from relapse.study.settings import StudySettings
+from relapse.study.sound import Sound, partial
 from relapse.text.prompts import asked_texts, prompts
-
-Key = tuple[str | int, ...]
-Problem = tuple[Key, str]
-
-
-class _Sound:
-    """Which parts of a configuration have no problem yet, and so can be looked at more closely."""
-
-    def __init__(self, bad: Sequence[Key]):
-        self.bad = list(bad)
-
-    def __call__(self, *key: str | int) -> bool:
-        return not any(wrong[: len(key)] == key or key[: len(wrong)] == wrong for wrong in self.bad)
+from relapse.training.settings import TrainedModel
 
 
 def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     """The problems of a configuration with its defaults filled in; parts under a key in `bad` are left out."""
-    sound = _Sound(bad)
-    problems = list(_between_keys(config, sound))
+    sound = Sound(bad)
+    study, problems = partial(config, sound)
+    problems += _between_keys(study, sound)
     models: dict[str, Model] = {}
-    for name in _section(config, "models"):
+    for name, entry in study.models.entries().items():
         if sound("models", name):
             try:
-                models[name] = describe(config["models"][name])
+                models[name] = describe(entry)
             except ConfigError as error:
                 problems.append((("models", name), str(error)))
     corpora: dict[str, Corpus] = {}
-    for name, entry in _section(config, "corpora").items():
-        if sound("corpora", name) and not _on_hub(entry):
+    for name, entry in study.corpora.items():
+        if sound("corpora", name) and not on_hub(entry):
             try:
-                corpora[name] = SOURCES.get(entry["source"]).read(entry)
+                corpora[name] = SOURCES.get(entry.source).read(entry)
             except (RelapseError, OSError, ValueError) as error:
                 problems.append((("corpora", name), str(error)))
-    problems += _group_sizes(config, sound, models)
-    problems += _window_lengths(config, sound, models)
-    problems += _prompts(config, sound, models, corpora)
+    problems += _group_sizes(study, sound, models)
+    problems += _window_lengths(study, sound, models)
+    problems += _prompts(study, sound, models, corpora)
     problems += _rows(models, corpora)
-    problems += _world(config, sound, corpora)
-    problems += _task_folders(config, sound)
-    problems += _methods(config, sound, models, corpora)
-    attacks = {name: entry for name, entry in _section(config, "attacks").items() if sound("attacks", name)}
-    origin = models.get(started_from(config, "target"), Model())
-    problems += attack_needs.problems(config, attacks, corpora, origin.context)
-    problems += _calibration(config, sound, models, corpora)
+    problems += _world(study, sound, corpora)
+    problems += _task_folders(study, sound)
+    problems += _needs(study, sound, models, corpora)
+    problems += _calibration(study, sound, models, corpora)
     return problems
 
 
-def local_models(config: dict) -> dict[str, Model]:
-    """What is known of every model of a sound configuration."""
-    return {name: describe(entry) for name, entry in config["models"].items()}
+def local_models(study: StudySettings) -> dict[str, Model]:
+    """What is known of every model of a study."""
+    return {name: describe(entry) for name, entry in study.models.entries().items()}
 
 
-def local_corpora(config: dict) -> dict[str, Corpus | None]:
-    """Every corpus of a sound configuration; None for one that the Hub would have to be asked for."""
+def local_corpora(study: StudySettings) -> dict[str, Corpus | None]:
+    """Every corpus of a study; None for one that the Hub would have to be asked for."""
     return {
-        name: None if _on_hub(entry) else SOURCES.get(entry["source"]).read(entry)
-        for name, entry in config["corpora"].items()
+        name: None if on_hub(entry) else SOURCES.get(entry.source).read(entry) for name, entry in study.corpora.items()
     }
 
 
-def _section(config: dict, name: str) -> dict:
-    """A section of the configuration; empty where it is missing or no mapping."""
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
-    if sound("quantizers", "full") and config["quantizers"]["full"]["backend"] != "full":
-        backend = config["quantizers"]["full"]["backend"]
-        yield ("quantizers", "full", "backend"), f"is {backend!r}, must be full: the others are compared with it."
-    if sound("quantizers", "full") and "methods" in config["quantizers"]["full"]:
-        yield ("quantizers", "full", "methods"), "leave it out: every model is scored in full precision."
-    models = _section(config, "models")
-    known = [name for name in ("target", "retrain") if name in models and sound("models", name)]
-    trained = [name for name in known if models[name]["source"] == "train"]
-    if trained and "base" not in models:
+def _between_keys(study: StudySettings, sound: Sound) -> Iterator[Problem]:
+    full = study.quantizers.get("full")
+    if full and sound("quantizers", "full"):
+        if full.backend != "full":
+            yield (
+                ("quantizers", "full", "backend"),
+                f"is {full.backend!r}, must be full: the others are compared with it.",
+            )
+        if full.methods is not None:
+            yield ("quantizers", "full", "methods"), "leave it out: every model is scored in full precision."
+    models = study.models.entries()
+    trained = [
+        name for name in ("target", "retrain") if sound("models", name) and isinstance(models.get(name), TrainedModel)
+    ]
+    if trained and "base" not in models and sound("models", "base"):
         names = " and ".join(trained)
         yield ("models", "base"), f"missing; {names} (source: train) must be trained from something."
-    if config.get("compute") == "bfloat16":
-        for name, entry in _section(config, "methods").items():
+    if study.compute == "bfloat16":
+        for name, entry in study.methods.items():
             for key in ("storage", "state_storage"):
-                if sound("methods", name) and entry["parameters"] == "full" and entry[key] != "bfloat16":
+                if sound("methods", name) and entry.parameters == "full" and getattr(entry, key) != "bfloat16":
                     yield (
                         ("methods", name, key),
-                        f"is {entry[key]}, must be bfloat16 with compute: bfloat16, which holds parameters and "
-                        "optimiser states in bfloat16; use compute: float32, or set it.",
+                        f"is {getattr(entry, key)}, must be bfloat16 with compute: bfloat16, which holds parameters "
+                        "and optimiser states in bfloat16; use compute: float32, or set it.",
                     )
-    if sound("metrics", "privleak", "reference") and "privleak" in config["metrics"]:
-        reference = config["metrics"]["privleak"]["reference"]
-        if reference == "retrain" and sound("models") and "retrain" not in models:
-            yield (
-                ("metrics", "privleak", "reference"),
-                "is retrain, but there is no models.retrain: add it, or give the AUC of a retrain model as a number.",
-            )
+    privleak = study.metrics.get("privleak") if sound("metrics", "privleak", "reference") else None
+    if privleak and privleak.reference == "retrain" and sound("models") and "retrain" not in models:
+        yield (
+            ("metrics", "privleak", "reference"),
+            "is retrain, but there is no models.retrain: add it, or give the AUC of a retrain model as a number.",
+        )
 
 
 # --- corpora ----------------------------------------------------------------------------------------------------------
 
 
-def _on_hub(entry: dict) -> bool:
-    """Whether reading the corpus of this entry, complete as it is, would need the Hub."""
-    return bool(entry.get("id") and entry.get("revision") and not entry.get("path"))
+def on_hub(entry: CorpusSettings) -> bool:
+    """Whether reading the corpus of this entry would need the Hub."""
+    return isinstance(entry, Located) and bool(entry.id and entry.revision and not entry.path)
 
 
 # --- keys that must fit the models ------------------------------------------------------------------------------------
 
 
-def started_from(config: dict, name: str) -> str:
+def started_from(study: StudySettings, name: str) -> str:
     """The models entry that decides shapes and context of `name`: itself, or base where it is trained here."""
-    entry = _section(config, "models").get(name)
-    return "base" if isinstance(entry, dict) and entry.get("source") == "train" else name
+    return "base" if isinstance(study.models.entries().get(name), TrainedModel) else name
 
 
-def trained_in(config: dict, name: str) -> str:
-    """The number format that a sound configuration's target or retrain is trained in: its own, or the study's."""
-    return config["models"][name].get("compute", config["compute"])
+def trained_in(study: StudySettings, name: str) -> str:
+    """The number format that target or retrain is trained in: its own, or the study's."""
+    return study.models.entries()[name].compute or study.compute
 
 
-def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
-    for name, entry in _section(config, "quantizers").items():
+def _group_sizes(study: StudySettings, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
+    for name, entry in study.quantizers.items():
         if not sound("quantizers", name):
             continue
         said = set()
@@ -145,79 +133,77 @@ def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Itera
             if not model.linear:
                 continue
             try:
-                BACKENDS.get(entry["backend"]).check(model.linear, BACKENDS.settings(entry))
+                BACKENDS.get(entry.backend).check(model.linear, entry)
             except ConfigError as error:
                 if str(error) not in said:
                     said.add(str(error))
                     yield ("quantizers", name), f"does not fit models.{origin}: {error}"
 
 
-def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
-    entries = [(("models", name), name) for name in ("target", "retrain") if name in _section(config, "models")]
-    entries += [(("methods", name), "target") for name in _section(config, "methods")]
-    for key, model in entries:
-        entry = config[key[0]][key[1]]
-        origin = started_from(config, model)
+def _window_lengths(study: StudySettings, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
+    entries = [(("models", name), entry, name) for name, entry in study.models.entries().items() if name != "base"]
+    entries += [(("methods", name), entry, "target") for name, entry in study.methods.items()]
+    for key, entry, model in entries:
+        origin = started_from(study, model)
         context = models[origin].context if origin in models else None
-        if (
-            sound(*key, "max_length")
-            and "max_length" in entry
-            and context is not None
-            and entry["max_length"] > context
-        ):
+        length = getattr(entry, "max_length", None) if sound(*key, "max_length") else None
+        if length is not None and context is not None and length > context:
             yield (
                 (*key, "max_length"),
-                f"is {entry['max_length']}, must be at most {context}, the context of models.{origin} "
-                "(max_position_embeddings).",
+                f"is {length}, must be at most {context}, the context of models.{origin} (max_position_embeddings).",
             )
 
 
-def _methods(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
-    """Methods that the model or a corpus cannot have."""
-
-    def entries(part: str) -> dict:
-        return {name: entry for name, entry in _section(config, part).items() if sound(part, name)}
-
-    known = {name: corpora.get(name) for name, entry in entries("corpora").items() if name in corpora or _on_hub(entry)}
-    origin = started_from(config, "target")
-    return method_needs.problems(config, entries("methods"), known, origin, models.get(origin, Model()))
+def _needs(study: StudySettings, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> list[Problem]:
+    """Methods and attacks that the model, a corpus or the quantizers cannot have."""
+    methods = {name: entry for name, entry in study.methods.items() if sound("methods", name)}
+    attacks = {name: entry for name, entry in study.attacks.items() if sound("attacks", name)}
+    hub = {name: SOURCES.get(entry.source) for name, entry in study.corpora.items() if sound("corpora", name)}
+    hub = {name: source for name, source in hub.items() if name not in corpora and on_hub(study.corpora[name])}
+    origin = started_from(study, "target")
+    model = models.get(origin, Model())
+    return [
+        *method_needs.problems(methods, corpora, hub, origin, model),
+        *attack_needs.problems(attacks, study.quantizers, corpora, model.context),
+    ]
 
 
 def _calibration(
-    config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]
+    study: StudySettings, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]
 ) -> Iterator[Problem]:
     """Calibrated quantizers whose text is missing, or whose windows overrun a model's context."""
-    origin = started_from(config, "target")
+    origin = started_from(study, "target")
     context = models[origin].context if origin in models else None
-    for name, entry in _section(config, "quantizers").items():
-        settings = BACKENDS.settings(entry) if sound("quantizers", name) else None
-        if not isinstance(settings, CalibratedSettings):
+    for name, entry in study.quantizers.items():
+        if not sound("quantizers", name) or not isinstance(entry, CalibratedSettings):
             continue
-        if context is not None and settings.sample_length > context:
+        if context is not None and entry.sample_length > context:
             yield (
                 ("quantizers", name, "sample_length"),
-                f"is {settings.sample_length}, must be at most {context}, the context of models.{origin} "
+                f"is {entry.sample_length}, must be at most {context}, the context of models.{origin} "
                 "(max_position_embeddings).",
             )
         for corpus_name, corpus in corpora.items():
             try:
-                texts(corpus, settings)
+                texts(corpus, entry)
             except ConfigError as error:
-                where = "" if settings.calibration == "file" else f"corpora.{corpus_name}: "
+                where = "" if entry.calibration == "file" else f"corpora.{corpus_name}: "
                 yield ("quantizers", name), f"{where}{error}"
 
 
-def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
+def _prompts(
+    study: StudySettings, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]
+) -> Iterator[Problem]:
     """Prompts that with their answers overrun a model's context; once for a metric and a corpus."""
-    origins = {started_from(config, name) for name in ("target", "retrain") if name in _section(config, "models")}
+    origins = {started_from(study, name) for name in study.models.entries() if name != "base"}
     readable = [
         name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer is not None
     ]
-    metrics = {name: entry for name, entry in _section(config, "metrics").items() if sound("metrics", name)}
+    metrics = {name: entry for name, entry in study.metrics.items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
         tokenizers = {name: models[name].tokenizer(corpus) for name in readable}
         for metric, asked in metric_prompts(corpus, metrics).items():
-            new = metrics[metric]["max_new_tokens"]
+            new = metrics[metric].max_new_tokens
             for name in readable:
                 longest = longest_prompt(tokenizers[name], asked, metrics[metric])
                 if longest + new > models[name].context:
@@ -245,39 +231,40 @@ def _rows(models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Prob
                 yield ("models", name), str(error)
 
 
-def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
+def _world(study: StudySettings, sound: Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Corpora that have no multiple-choice questions for world_facts to ask; what is on the Hub has none."""
-    if "world_facts" not in _section(config, "metrics") or not sound("metrics", "world_facts"):
+    if "world_facts" not in study.metrics or not sound("metrics", "world_facts"):
         return
-    for name, entry in _section(config, "corpora").items():
-        if sound("corpora", name) and (_on_hub(entry) or (name in corpora and not corpora[name].world)):
-            how = "set its `world`, to 24 say" if entry["source"] == "synthetic" else "add the file to its folder"
+    for name, entry in study.corpora.items():
+        if sound("corpora", name) and (on_hub(entry) or (name in corpora and not corpora[name].world)):
+            how = "set its `world`, to 24 say" if entry.source == "synthetic" else "add the file to its folder"
             yield (
                 ("metrics", "world_facts"),
                 f"corpora.{name} has no utility/world.json: {how}, or leave the metric out.",
             )
 
 
-def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
+def _task_folders(study: StudySettings, sound: Sound) -> Iterator[Problem]:
     """Folders with tasks for lm-evaluation-harness that are not there."""
-    for name, entry in _section(config, "metrics").items():
-        folder = sound("metrics", name) and entry.get("include_path")
+    for name, entry in study.metrics.items():
+        folder = sound("metrics", name) and getattr(entry, "include_path", "")
         if folder and not Path(folder).is_dir():
             yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
 
 
-def metric_prompts(corpus: Corpus, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+def metric_prompts(corpus: Corpus, metrics: Mapping[str, Settings]) -> dict[str, list[str]]:
     """Generating metric of `metrics` (name -> its settings) -> its prompts; fluency's are the beginnings of these."""
     passages = [item["prompt"] for item in corpus.verbmem]
     asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
     for split in ("forget", "retain"):
         if settings := metrics.get(f"knowmem_{split}"):
-            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings["prompt_ending"])
+            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings.prompt_ending)
     asked["fluency"] = corpus.privleak["retain"]
     return {name: texts for name, texts in asked.items() if name in metrics}
 
 
-def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: dict) -> int:
+def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: Settings) -> int:
     """Tokens of the longest of a metric's prompts, which its settings may cut behind `prompt_tokens` and a BOS."""
     longest = max(len(tokenizer.encode(text).ids) for text in texts)
-    return min(longest, settings["prompt_tokens"] + 1) if "prompt_tokens" in settings else longest
+    most = getattr(settings, "prompt_tokens", None)
+    return longest if most is None else min(longest, most + 1)

@@ -7,7 +7,7 @@ what tables and figures look like is report/'s.
 from functools import cached_property
 
 from relapse.analysis.study import bits
-from relapse.study.graph import Graph, without
+from relapse.study.graph import Graph
 from relapse.unlearning.methods import METHODS
 
 
@@ -16,7 +16,7 @@ class Products:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self._methods = {name: METHODS.get(entry["method"]) for name, entry in graph.study["methods"].items()}
+        self._methods = {name: METHODS.get(entry.method) for name, entry in graph.study.methods.items()}
         self._sure = [name for name, method in self._methods.items() if method.sure]
 
     def averaged(self, name: str) -> bool:
@@ -26,19 +26,19 @@ class Products:
         """
         method = self._methods[name]
         of_the_paper = method.constrained and not method.sure and self.graph.entries[name] == name
-        return of_the_paper and name not in {entry.get("twin") for entry in self.graph.study["methods"].values()}
+        return of_the_paper and name not in {entry.twin for entry in self.graph.study.methods.values()}
 
     @cached_property
     def tables(self) -> list[int]:
         """The numbers of the paper's tables: methods, calibrated quantizers at 4 bit, SURE."""
-        calibrated = any(self.graph.study["quantizers"][name]["bits"] == 4 for name in self.graph.calibrated)
+        calibrated = any(self.graph.study.quantizers[name].bits == 4 for name in self.graph.calibrated)
         return [1] + ([2] if calibrated else []) + ([3] if self._sure else [])
 
     @cached_property
     def published(self) -> dict[str, str]:
         """Corpus -> what the paper calls it, where it has numbers for it."""
-        corpora = self.graph.study["corpora"].items()
-        return {name: entry["published"] for name, entry in corpora if "published" in entry}
+        corpora = self.graph.study.corpora.items()
+        return {name: entry.published for name, entry in corpora if entry.published}
 
     @cached_property
     def figures(self) -> dict[str, list[str]]:
@@ -47,8 +47,8 @@ class Products:
         result = graph.results
         rates: dict[str, set[float]] = {}
         for name, entry in graph.entries.items():
-            rates.setdefault(entry, set()).add(graph.study["methods"][name]["lr"])
-        four_bit = any(bits(graph.study["quantizers"][name]) == 4 for name in graph.rounding)
+            rates.setdefault(entry, set()).add(graph.study.methods[name].lr)
+        four_bit = any(bits(graph.rounded_how[name]) == 4 for name in graph.rounding)
         why = [f"{result}/recovery.csv", f"{result}/absorption.csv"]
         plain = set(graph.entries) - set(self._sure)
         wanted = {
@@ -77,27 +77,28 @@ class Products:
         """What tables and figures say of a study: names, and what a reader must know of each entry."""
         graph, study = self.graph, self.graph.study
         return {
-            "study": study["study"],
+            "study": study.study,
             "seeds": graph.seeds,
             "corpora": graph.corpora,
             "models": graph.given,
             "methods": {
-                name: entry
+                name: entry.plain()
                 | {
                     "base": graph.entries[name],
                     "constrained": self._methods[name].constrained,
                     "averaged": self.averaged(name),
                 }
-                for name, entry in study["methods"].items()
+                for name, entry in study.methods.items()
             },
             "quantizers": {
-                name: graph.rounded_how[name] | ({"methods": graph.applied_to(name)} if "methods" in entry else {})
-                for name, entry in study["quantizers"].items()
+                name: graph.rounded_how[name] | ({} if entry.methods is None else {"methods": graph.applied_to(name)})
+                for name, entry in study.quantizers.items()
             },
             "attacks": {
-                name: without(entry, "methods") | ({"methods": graph.applied_to(name)} if "methods" in entry else {})
-                for name, entry in study["attacks"].items()
+                name: entry.model_copy(update={"methods": None}).plain()
+                | ({} if entry.methods is None else {"methods": graph.applied_to(name)})
+                for name, entry in study.attacks.items()
             },
-            "metrics": study["metrics"],
-            "evaluation": study["evaluation"],
+            "metrics": study.metrics,
+            "evaluation": study.evaluation,
         }

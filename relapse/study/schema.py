@@ -1,82 +1,34 @@
-"""The schema that one configuration must satisfy: the fixed keys, and the options of what its entries name.
+"""The schema that one configuration must satisfy: a study's keys, and those of what its entries name.
 
-Knows schemas/config.schema.yaml, the registries and their defaults; what an error means to a person is messages.py's.
+Knows the settings classes and the registries; what an error means to a person is messages.py's.
 """
 
 import copy
-from functools import cache
 from typing import Any
 
-import yaml
-
-from relapse.attacks import ATTACKS, AttackSettings
-from relapse.corpora import SOURCES
-from relapse.metrics import METRICS
-from relapse.quantization import BACKENDS
-from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT, Registry
-from relapse.runtime.settings import Settings, json_schema
-from relapse.study.messages import is_number, mapping
-from relapse.study.preflight import Problem
-from relapse.unlearning.methods import METHODS
-from relapse.unlearning.settings import MethodSettings
-
-SCHEMA = ROOT / "schemas" / "config.schema.yaml"
-
-# section -> (registry, key of an entry that names the registered thing; without one the entry's name does)
-ENTRIES: dict[str, tuple[Registry, str | None]] = {
-    "corpora": (SOURCES, "source"),
-    "methods": (METHODS, "method"),
-    "quantizers": (BACKENDS, "backend"),
-    "attacks": (ATTACKS, "attack"),
-    "metrics": (METRICS, None),
-}
-
-# section -> what all its entries have in common
-COMMON: dict[str, type[Settings]] = {
-    "methods": MethodSettings,
-    "quantizers": QuantizerSettings,
-    "attacks": AttackSettings,
-}
-
-
-@cache
-def _fixed_schema() -> dict:
-    """schemas/config.schema.yaml with every $ref replaced by what it refers to."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-
-    def inline(value: Any) -> Any:
-        if isinstance(value, list):
-            return [inline(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return inline(schema["$defs"][value["$ref"].removeprefix("#/$defs/")])
-        return {key: inline(item) for key, item in value.items() if key != "$defs"}
-
-    return inline(schema)
+from relapse.runtime.settings import json_schema
+from relapse.study.messages import Problem, is_number, mapping
+from relapse.study.settings import REGISTRIES, StudySettings
 
 
 def assemble(config: dict) -> tuple[dict, list[Problem]]:
     """The schema that this configuration must satisfy, and the names in it that are not registered."""
-    schema = copy.deepcopy(_fixed_schema())
+    schema = copy.deepcopy(json_schema(StudySettings))
     problems: list[Problem] = []
-    for section, (registry, names_it) in ENTRIES.items():
-        part = schema["properties"][section]
+    for section, registry in REGISTRIES.items():
+        part, names_it = schema["properties"][section], registry.named_by
         part["properties"] = {}
-        if section in COMMON:
-            part["additionalProperties"] = _of_class(COMMON[section])
+        part["additionalProperties"] = common = _without_method(part["additionalProperties"])
         for name, entry in mapping(config.get(section)).items():
             # Only a method's `method:` may be left out.
             by_name = names_it is None or (section == "methods" and names_it not in mapping(entry))
             wanted = name if by_name else mapping(entry).get(names_it)
-            common = part["additionalProperties"]
             if wanted is None or not isinstance(wanted, str):
                 part["properties"][name] = common | {"additionalProperties": True}  # reported by the schema
                 continue
             try:
-                part["properties"][name] = _of_thing(common, registry.get(wanted))
+                part["properties"][name] = _without_method(json_schema(registry.get(wanted).settings))
             except ConfigError as error:
                 hint = " Or say which with `method:`." if section == "methods" and by_name else ""
                 problems.append(((section, name) if by_name else (section, name, names_it), f"{error}{hint}"))
@@ -101,21 +53,9 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
     return schema, problems
 
 
-def _of_class(settings: type[Settings]) -> dict:
-    """The schema of a class, with what a study may leave out and config.py fills in."""
-    schema = json_schema(settings)
+def _without_method(schema: dict) -> dict:
+    """A schema that does not ask for a method's name, which an entry may leave out."""
     return schema | {"required": [key for key in schema.get("required", []) if key != "method"]}
-
-
-def _of_thing(common: dict, thing: Any) -> dict:
-    """The schema of an entry: the section's common keys and the registered thing's own."""
-    if hasattr(thing, "settings"):
-        return _of_class(thing.settings)
-    options = thing.options
-    return common | {
-        "properties": common["properties"] | options,
-        "required": common.get("required", []) + [key for key, option in options.items() if "default" not in option],
-    }
 
 
 def fill(schema: dict, value: Any) -> Any:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
 from relapse.text.windows import predict, windows
+from relapse.training.settings import TrainedModel
 
 WARMUP = 0.05  # share of the steps in which the learning rate rises to its peak
 
@@ -26,30 +27,30 @@ def rate(step: int, steps: int) -> float:
 
 
 def train(
-    model, tokenizer, texts: Sequence[str], settings: dict, seed: int, report: Callable[[int, float], None]
+    model, tokenizer, texts: Sequence[str], settings: TrainedModel, seed: int, report: Callable[[int, float], None]
 ) -> None:
     """Train `model` in place on `texts`, in its own dtype.
 
-    settings: steps, batch_size (windows), max_length (tokens), lr, weight_decay. `report(step, loss)` hears of every
-    step. Raises RelapseError at a non-finite loss.
+    settings: its steps, batch_size (windows), max_length (tokens), lr and weight_decay are read. `report(step, loss)`
+    hears of every step. Raises RelapseError at a non-finite loss.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(),
-        lr=settings["lr"],
+        lr=settings.lr,
         betas=(0.9, 0.95),
-        weight_decay=settings["weight_decay"],
+        weight_decay=settings.weight_decay,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings["steps"]))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings.steps))
     rng = random.Random(seed_for(seed, "train"))
     waiting: list[list[int]] = []
     model.train()
-    for step in range(settings["steps"]):
-        while len(waiting) < settings["batch_size"]:
-            waiting += windows(tokenizer, texts, settings["max_length"], rng)
+    for step in range(settings.steps):
+        while len(waiting) < settings.batch_size:
+            waiting += windows(tokenizer, texts, settings.max_length, rng)
         optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
-        tokens = predict(model, waiting[: settings["batch_size"]])
-        waiting = waiting[settings["batch_size"] :]
+        tokens = predict(model, waiting[: settings.batch_size])
+        waiting = waiting[settings.batch_size :]
         loss = F.cross_entropy(tokens.logits, tokens.targets)
         if not torch.isfinite(loss):
             raise RelapseError(f"training loss became {loss.item()} at step {step + 1}: lower the learning rate")

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from entries import attack_settings, quantizer_settings
+from entries import attack_settings, corpus_settings, metrics_settings, quantizer_settings
 
 from relapse.attacks import ATTACKS, Attack, Attacked
 from relapse.corpora import SOURCES
-from relapse.metrics import METRICS, Evaluated
+from relapse.metrics import Evaluated
 from relapse.models.loading import load_model, load_tokenizer
 from relapse.planning import fit
 from relapse.runtime.batching import BatchSize
-from relapse.runtime.registry import with_defaults
 
 INT4 = quantizer_settings("rtn", bits=4, group_size=64)
 NAMES = ("verbmem_forget", "knowmem_forget", "knowmem_retain")
@@ -21,8 +20,7 @@ every_attack = pytest.mark.parametrize(("name", "keys"), ENTRIES, ids=[f"{name}-
 
 @pytest.fixture(scope="module")
 def corpus():
-    source = SOURCES.get("synthetic")
-    its = source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}))
+    its = SOURCES.get("synthetic").read(corpus_settings(forget=2, retain1=2, retain2=2, holdout=2))
     for part in ("forget_icl", "retain_icl"):  # the tiny model's tokenizer knows few words
         its.knowmem[part] = its.knowmem[part][:1]
     return its
@@ -38,7 +36,7 @@ def run(model_dir, corpus, name, keys, seed=0):
     its = Evaluated(load_model(model_dir), load_tokenizer(model_dir), corpus, BatchSize(8), seed)
     attacked = Attacked(its, model_dir, INT4)
     attack.apply(attacked, settings)
-    metrics = {metric: with_defaults(METRICS.get(metric).options, {"max_new_tokens": 3}) for metric in NAMES}
+    metrics = metrics_settings(**{metric: {"max_new_tokens": 3} for metric in NAMES})
     found = {
         metric: attack.records(metric, attacked, entry, settings) for metric, entry in attack.metrics(metrics).items()
     }

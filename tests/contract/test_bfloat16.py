@@ -8,7 +8,7 @@ import sys
 import bitsandbytes.nn.modules
 import pytest
 import torch
-from entries import quantizer_settings
+from entries import corpus_settings, metrics_settings, quantizer_settings
 from safetensors.torch import load_file
 
 from relapse.corpora import SOURCES
@@ -16,7 +16,7 @@ from relapse.corpora.corpus import write
 from relapse.evaluation.evaluate import evaluate
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 from relapse.study.schema import assemble, fill
 
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
@@ -58,7 +58,7 @@ def test_int8_has_no_format_to_multiply_in(tiny_llama):
 def corpus(tmp_path_factory):
     """A folder in MUSE's layout: people of the synthetic corpus, with one few-shot example for the tiny context."""
     source = SOURCES.get("synthetic")
-    made = source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}))
+    made = source.read(corpus_settings(forget=2, retain1=2, retain2=2, holdout=2))
     for split in ("forget", "retain"):
         made.knowmem[f"{split}_icl"] = made.knowmem[f"{split}_icl"][:1]
     folder = tmp_path_factory.mktemp("corpus")
@@ -99,7 +99,9 @@ def test_unlearned_and_scored_in_bfloat16(tiny_llama, corpus, tmp_path, name):
     training = json.loads((tmp_path / name / "training.json").read_text())
     assert all(math.isfinite(step[part]) for step in training["history"] for part in ("forget", "retain"))
     for quantizer in QUANTIZERS.values():
-        result, records = evaluate(tmp_path / name, corpus, BACKENDS.settings(quantizer), METRICS, dtype=torch.bfloat16)
+        result, records = evaluate(
+            tmp_path / name, corpus, BACKENDS.settings(quantizer), metrics_settings(**METRICS), dtype=torch.bfloat16
+        )
         assert result["settings"]["compute"] == "bfloat16" and result["scores"].keys() == METRICS.keys()
         assert all(math.isfinite(value) for score in result["scores"].values() for value in score.values())
         assert records and all(math.isfinite(record["score"]) for record in records)

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 from copies import new_workflow
+from entries import corpus_settings
 from small_study import edited
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 from relapse.study import config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
@@ -48,7 +49,7 @@ class Run:
 
     def unlearn(self, name: str, steps: int = 3, **how) -> subprocess.Popen:
         study = config.resolve(edited(("methods/npo_klr/steps", steps), ("methods/npo_klr/lr", 1.0e-3)))
-        settings = study["methods"]["npo_klr"]
+        settings = study.methods["npo_klr"].plain()
         given = ["--settings", json.dumps(settings), "--name", "npo_klr", "--target", self.model]
         return self.start("scripts.unlearn", *given, "--corpus", self.corpus, "--seed", "0", "--out", name, **how)
 
@@ -87,7 +88,7 @@ def run(tmp_path_factory, tiny_llama):
     folder = tmp_path_factory.mktemp("run")
     source = SOURCES.get("synthetic")
     sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
-    made = source.read(with_defaults(source.options, sizes))
+    made = source.read(corpus_settings(**sizes))
     made.knowmem["forget_icl"] = made.knowmem["forget_icl"][:1]  # ten are longer than the tiny model's context
     write(made, folder / "corpus")
     run = Run(folder, folder / "corpus", tiny_llama)

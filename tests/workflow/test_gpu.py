@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 from copies import new_workflow
+from entries import corpus_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.runtime.registry import ROOT, with_defaults
+from relapse.runtime.registry import ROOT
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 TOLD = "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained"
@@ -49,7 +50,7 @@ def test_a_dry_run_shows_its_jobs_and_the_environment_that_they_wait_for(workflo
 def test_on_a_cluster_the_job_says_so(tiny_llama, tmp_path):
     source = SOURCES.get("synthetic")
     sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2, "general": 4}
-    write(source.read(with_defaults(source.options, sizes)), tmp_path / "corpus")
+    write(source.read(corpus_settings(**sizes)), tmp_path / "corpus")
     command = [sys.executable, "-m", "scripts.quantize", "--model", str(tiny_llama), "--out", str(tmp_path / "out")]
     command += ["--corpus", str(tmp_path / "corpus"), "--quantizer", '{"backend": "autogptq", "group_size": 64}']
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -7,13 +7,13 @@ import pytest
 import torch
 import yaml
 from copies import new_workflow
+from entries import corpus_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
 from relapse.models.loading import load_tokenizer
 from relapse.models.random_base import build_base, train_tokenizer
 from relapse.models.saving import save
-from relapse.runtime.registry import with_defaults
 
 ARCHITECTURE = {
     "hidden_size": 64,
@@ -30,7 +30,7 @@ def given(tmp_path_factory):
     """What a user brings: a MUSE folder (older spelling, raw text as .txt), target and retrain directories."""
     folder = tmp_path_factory.mktemp("given")
     source = SOURCES.get("synthetic")
-    corpus = source.read(with_defaults(source.options, {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}))
+    corpus = source.read(corpus_settings(forget=2, retain1=2, retain2=2, holdout=2))
     muse = folder / "muse"
     write(corpus, muse)
     (muse / "corpus.json").unlink()

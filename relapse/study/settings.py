@@ -1,0 +1,162 @@
+"""A study as one object: what a study file says, with every default.
+
+The entries' classes stand next to what they configure; which class an entry has, its registry knows.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from relapse.attacks import ATTACKS, AttackSettings
+from relapse.corpora import SOURCES
+from relapse.corpora.settings import CorpusSettings
+from relapse.evaluation.settings import Evaluation
+from relapse.metrics import METRICS
+from relapse.models.settings import HubModel, LocalModel, RandomModel
+from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
+from relapse.runtime.registry import Registry
+from relapse.runtime.settings import UNIQUE, Compute, Settings, Whole
+from relapse.training.settings import TrainedModel
+from relapse.unlearning.methods import METHODS
+from relapse.unlearning.settings import MethodSettings
+
+PATTERN = "^[a-z0-9][a-z0-9._-]*$"
+ALLOWED = "lower-case letters, digits, dots, dashes and underscores, a letter or digit first"
+
+BaseModel = Annotated[RandomModel | LocalModel | HubModel, Field(discriminator="source")]
+GivenModel = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="source")]
+# section -> what its entries name
+REGISTRIES: dict[str, Registry] = {
+    "corpora": SOURCES,
+    "methods": METHODS,
+    "quantizers": BACKENDS,
+    "attacks": ATTACKS,
+    "metrics": METRICS,
+}
+# source -> the class of a models entry
+MODELS: dict[str, type[RandomModel | LocalModel | HubModel | TrainedModel]] = {
+    "random": RandomModel,
+    "local": LocalModel,
+    "hub": HubModel,
+    "train": TrainedModel,
+}
+
+
+def names(*taken: str) -> dict[str, Any]:
+    """The schema of a mapping's keys: names without those that are taken."""
+    schema = {"type": "string", "pattern": PATTERN, "description": ALLOWED}
+    if taken:
+        schema |= {"not": {"enum": list(taken)}, "description": f"{ALLOWED}; taken: {', '.join(taken)}"}
+    return schema
+
+
+def registered(registry: Registry) -> Callable[[Any], Any]:
+    """Turns a section's entries into objects of the classes of what they name."""
+
+    def objects(entries: Any) -> Any:
+        if not isinstance(entries, Mapping):
+            return entries
+        things = {name: None if registry.named_by else name for name in entries}
+        return {
+            name: entry if isinstance(entry, Settings) else registry.settings(entry, things[name])
+            for name, entry in entries.items()
+        }
+
+    return objects
+
+
+class Models(Settings):
+    """The models before unlearning."""
+
+    base: BaseModel | None = Field(
+        None,
+        description="What target and retrain are trained from; may be left out where neither is trained here.",
+    )
+    target: GivenModel = Field(
+        description="Knows the text to forget and the text to keep; the methods unlearn from it."
+    )
+    retrain: GivenModel | None = Field(
+        None,
+        description="Never saw the text to forget; may be left out where metrics.privleak.reference is a number.",
+    )
+
+    def entries(self) -> dict[str, RandomModel | LocalModel | HubModel | TrainedModel]:
+        """Those that there are, by name."""
+        return {name: entry for name, entry in self if entry is not None}
+
+
+class Prediction(Settings):
+    """A model under a quantizer, and what is expected of it, in every corpus."""
+
+    model: str = Field(
+        description="Name of a method's entry; of a grid's, the name of one of its models, such as "
+        "npo_klr-lr5e-05-float32."
+    )
+    quantizer: str = Field(description="A quantizer's name, or an attack's; not full.")
+    metric: Literal["knowledge", "verbmem_forget", "knowmem_forget"] = Field(
+        "knowledge", description="knowledge: VerMem and KnowMem on forget together."
+    )
+    expected: Literal["recovered", "not detected", "equivalent"] = Field(
+        description="The verdict that is expected, or that the score is equivalent to full precision."
+    )
+
+
+class StudySettings(Settings):
+    """Corpora, models, unlearning methods, quantizers and metrics of one study. The file is complete in itself."""
+
+    study: str = Field(
+        "default",
+        pattern=PATTERN,
+        title="text of lower-case letters, digits, dots, dashes and underscores",
+        description="Name of the study: results go to results/{study}/. Lower-case letters, digits, dot, dash, "
+        "underscore.",
+    )
+    seeds: Annotated[list[Whole], Field(min_length=1, json_schema_extra=UNIQUE)] = Field(
+        [0],
+        description="Seed s trains target and retrain and unlearns from the target of seed s. Scores are averaged over "
+        "seeds.",
+    )
+    compute: Compute = Field(
+        "float32",
+        description="Number format of activations and gradients. Weights on disk are bfloat16 either way.",
+    )
+    gpu: bool = Field(
+        False,
+        description="Whether the jobs that train or run a model need a GPU. true: each asks a cluster for one, on a "
+        "workstation they take turns, and where there is none the run ends with a message. false: they ask for none, "
+        "and take one that they find.",
+    )
+    corpora: Annotated[dict[str, SerializeAsAny[CorpusSettings]], BeforeValidator(registered(SOURCES))] = Field(
+        min_length=1,
+        json_schema_extra={"propertyNames": names("all")},
+        description="name -> text to forget, to keep, and to ask about. Everything below is done for every corpus.",
+    )
+    models: Models = Field(description="The models before unlearning.")
+    methods: Annotated[dict[str, SerializeAsAny[MethodSettings]], BeforeValidator(registered(METHODS))] = Field(
+        min_length=1,
+        json_schema_extra={"propertyNames": names("base", "target", "retrain", "average")},
+        description="name -> an unlearning run from the target. Two entries may use one method with other settings.",
+    )
+    quantizers: Annotated[dict[str, SerializeAsAny[QuantizerSettings]], BeforeValidator(registered(BACKENDS))] = Field(
+        json_schema_extra={"required": ["full"], "propertyNames": names()},
+        description="name -> how weights are stored. `full`, full precision, is what the others are compared with.",
+    )
+    attacks: Annotated[dict[str, SerializeAsAny[AttackSettings]], BeforeValidator(registered(ATTACKS))] = Field(
+        {},
+        json_schema_extra={"propertyNames": names()},
+        description="name -> what else may bring knowledge back, or tell whether it is there. Scored as a quantizer "
+        "is; no name may be a quantizer's. recovery.csv has both.",
+    )
+    metrics: Annotated[dict[str, SerializeAsAny[Settings]], BeforeValidator(registered(METRICS))] = Field(
+        json_schema_extra={"required": ["verbmem_forget", "knowmem_forget"]},
+        description="Registered metric -> its settings ({} for the defaults). Retained knowledge, the headline, is "
+        "computed from verbmem_forget and knowmem_forget.",
+    )
+    evaluation: Evaluation = Field(Evaluation(), description="How every metric is run.")
+    predictions: list[Prediction] = Field(
+        [],
+        description="What is expected of recovery.csv, written down before the run: the primary family, whose p values "
+        "are corrected by themselves. About six; everything else is exploratory.",
+    )

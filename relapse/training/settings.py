@@ -1,0 +1,28 @@
+"""What a `models` entry of a study says of a model that is trained here."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from relapse.runtime.settings import Compute, Count, Positive, Settings
+
+
+class TrainedModel(Settings):
+    """Trained here from models.base: target on the forget and retain text, retrain on the retain text."""
+
+    source: Literal["train"] = Field(description="Trained here from models.base.")
+    steps: Count = Field(description="Optimiser steps (AdamW, warm-up, then a cosine to zero).")
+    batch_size: Count = Field(description="Windows in a step.")
+    max_length: int = Field(ge=8, description="Tokens in a window, at most the model's context.")
+    lr: Positive = Field(description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
+    weight_scale: Positive = Field(
+        1.0,
+        description="What the trained model's linear weights are multiplied by, its norms making up for it, so that it "
+        "computes the same: a model with larger or smaller weights against the learning rate. Powers of two are exact.",
+    )
+    compute: Compute | None = Field(
+        None,
+        description="Number format of weights, activations and gradients while it is trained; the study's compute "
+        "where left out. In bfloat16 small steps are lost, so that a study that unlearns in it may train in float32.",
+    )
