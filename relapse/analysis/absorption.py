@@ -179,7 +179,7 @@ def absorption(
             sums[0] += above
             sums[1] += below
         largest = grid.levels.abs().max()
-        histogram.add(before.abs() / (grid.scale * largest), change, quantized_change)
+        histogram.add(before.abs() / (grid.scale.abs() * largest), change, quantized_change)
         middle = (grid.levels[1:] + grid.levels[:-1]) / 2 / largest
         histogram.boundaries = middle[middle > 0].tolist()
         half_steps.append(some(grid.local_step(torch.zeros_like(before)) / 2))
