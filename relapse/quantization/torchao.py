@@ -1,8 +1,9 @@
 """torchao's int4 with a float offset: w = step * code + offset for a group, so that no level need lie at zero.
 
 Two ways to choose step and offset: from a group's extremes, as torchao's int4 kernels have it; or by HQQ
-(https://mobiusml.github.io/hqq_blog), which then moves the offset to where the error is small in a norm below 1. Both
-are torchao's own functions, computed in float32 on the CPU, where its packed kernels do not run.
+(https://mobiusml.github.io/hqq_blog), which starts from an offset of whole steps and moves it to where the error is
+small in a norm below 1, so that a level stays near zero. Both are torchao's own functions, computed in float32 on the
+CPU, where its packed kernels do not run.
 """
 
 import logging
