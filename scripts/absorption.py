@@ -43,6 +43,8 @@ def main() -> None:
     training = json.loads((args.model / "training.json").read_text())
     walks = None if args.checkpoint else theory.walked(target, layers, settings, training["steps"])
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
+    matrices = theory.sample(target, layers)
+    spread = theory.deviation(matrices)
     for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):
         backend = BACKENDS.get(quantizer["backend"])
         rounding = (
@@ -54,6 +56,7 @@ def main() -> None:
             found = absorption(target, unlearned, layers, rounding, settings)
             rounded = None if args.checkpoint else partial(backend.rounded, settings=BACKENDS.settings(quantizer))
             found |= theory.predictions(walks, rounded)
+            found |= {"deviation": spread, "zero_cell": theory.zero_cell(matrices, rounded) if rounded else None}
         said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
         out.write_text(json.dumps(said | ended | found) + "\n")
         print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))

@@ -33,7 +33,7 @@ def main() -> None:
         if isinstance(backend, DataFree) and name != "full":
             backend.check({"layer": tuple(weight.shape)}, settings)
             rounded = partial(backend.rounded, settings=settings)
-            cells.append((theory.zero_cell(weight, rounded), name, rounded))
+            cells.append((theory.zero_cell([weight], rounded), name, rounded))
     cells.sort(key=lambda cell: -cell[0])
     walks, said = {}, {}
     for name, entry in study["methods"].items():

@@ -25,8 +25,8 @@ DRIFTS = (0.1, 0.3, 1.0)
 BETAS = (0.9, 0.999)  # AdamW's, as torch has them
 STEPS = 1000  # walked at most
 WEIGHTS = 2**15  # walked, whole rows of every matrix
-EDGES = tuple(0.01 * 2 ** (k / 4) for k in range(27))  # 0.01 to 0.9, in standard deviations, for `zero_cell`
-PUSH = 1 / 32  # of the edge: how far `zero_cell` moves a weight
+EDGES = tuple(0.01 * 2 ** (k / 3) for k in range(20))  # 0.01 to 0.8, in standard deviations, for `zero_cell`
+PUSH = 1 / 2  # of the edge: how far `zero_cell` moves a weight, which stops at the edge
 
 Rounded = Callable[[Tensor], Tensor]
 
@@ -113,20 +113,28 @@ def predictions(walks: list[list[tuple]] | None, rounded: Rounded | None) -> dic
     }
 
 
-def zero_cell(weight: Tensor, rounded: Rounded) -> float:
-    """Half the width of the cell that holds zero, in standard deviations of the weights (out, in).
+def zero_cell(matrices: Sequence[Tensor], rounded: Rounded) -> float:
+    """Half the width of the cell that holds zero, in standard deviations of the weights, each matrix (out, in).
 
     Measured, so that it serves formats whose cells differ from block to block: the largest edge among EDGES at which
-    less than half of an update survives whose weights all lie below the edge and move by PUSH of it, up or down. 0
-    where there is none.
+    less than half of an update survives whose weights all lie below the edge and move by PUSH of it, up or down, but not
+    past it. 0 where there is none.
     """
-    deviation = weight.std().item()
-    signs = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).sign()
+    spread, generator = deviation(matrices), torch.Generator().manual_seed(0)
+    signs = [torch.randn(weight.shape, generator=generator).sign() for weight in matrices]
     found = 0.0
     for number in EDGES:
-        limit = number * deviation
-        moved = torch.where(weight.abs() < limit, weight + PUSH * limit * signs, weight)
-        share = surviving([(weight, moved)], rounded)
+        limit = number * spread
+        moved = [
+            (weight, torch.where(weight.abs() < limit, (weight + PUSH * limit * sign).clamp(-limit, limit), weight))
+            for weight, sign in zip(matrices, signs, strict=True)
+        ]
+        share = surviving(moved, rounded)
         if share is not None and share < 0.5:
             found = number
     return found
+
+
+def deviation(matrices: Sequence[Tensor]) -> float:
+    """Standard deviation of all weights together."""
+    return torch.cat([weight.flatten() for weight in matrices]).std().item()
