@@ -117,8 +117,8 @@ def zero_cell(matrices: Sequence[Tensor], rounded: Rounded) -> float:
     """Half the width of the cell that holds zero, in standard deviations of the weights, each matrix (out, in).
 
     Measured, so that it serves formats whose cells differ from block to block: the largest edge among EDGES at which
-    less than half of an update survives whose weights all lie below the edge and move by PUSH of it, up or down, but not
-    past it. 0 where there is none.
+    less than half of an update survives whose weights all lie below the edge and move by PUSH of it, up or down, but
+    not past it. 0 where there is none.
     """
     spread, generator = deviation(matrices), torch.Generator().manual_seed(0)
     signs = [torch.randn(weight.shape, generator=generator).sign() for weight in matrices]
