@@ -11,7 +11,6 @@ from relapse.report.lr_figure import rate_base
 from relapse.report.rows import read_cells
 from relapse.report.style import BLUE, GREEN, GREY, ORANGE, QUIET, RC, VERMILION, heading
 from relapse.report.survival_figure import forgotten
-from relapse.runtime.errors import RelapseError
 
 COLOURS = (BLUE, GREEN, ORANGE, VERMILION)  # from the smallest edge on
 
@@ -38,8 +37,6 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
     of_method = cells[[study.methods[name]["method"] == method for name in cells["model"]]]
     constant = [study.methods[name].get("lr_schedule", "constant") == "constant" for name in of_method["model"]]
     shown = forgotten(of_method[constant])
-    if shown.empty:
-        raise RelapseError(f"{method} forgot nothing in this study, so that no format can bring it back")
     order = cells.groupby("quantizer")["zero_cell"].mean().sort_values(kind="stable")
     with plt.rc_context(RC):
         figure, axes = plt.subplots(figsize=(9.2, 4.9))
@@ -64,7 +61,9 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
         axes.set_ylabel("recovered share, %")
         axes.set_xlabel("format, with half the width of zero's cell in standard deviations of the weights")
         axes.set_ylim(-35, 135)
-        axes.legend(title="edge: weights\nbelow it move", loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8.5)
+        if reaches:
+            style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 8.5}
+            axes.legend(title="edge: weights\nbelow it move", **style)
         note = f"{method}, constant rate, mean over seeds. Dashed: zero's cell is as wide as the edge of that colour; "
         note += "by the theory knowledge comes back to the right of it. Models that forgot nothing are left out."
         heading(figure, _title(shown), note)
@@ -73,6 +72,8 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
 
 def _title(shown: pd.DataFrame) -> str:
     """How often knowledge comes back on either side of the edge."""
+    if shown.empty:
+        return "Nothing was forgotten, so that nothing can come back"
     wider = shown["zero_cell"] > shown["reach"]
     parts = [
         f"{(side['verdict'] == 'recovered').sum()} of {len(side)} cells where zero's cell is {name} than the edge"
