@@ -56,6 +56,10 @@ class Products:
             "retained_knowledge": (set(graph.entries) <= set(graph.entries.values()), [f"{result}/retained.csv"]),
             "survival": (graph.absorptions, why),
             "lr": (graph.absorptions and any(len(found) > 1 for found in rates.values()), why),
+            "formats": (
+                graph.absorptions and len(graph.rounding) > 5 and any(len(found) > 1 for found in rates.values()),
+                why,
+            ),
             "grid": (four_bit and plain, graph.on_grids),
             "sure": (four_bit and self._sure, [f"{result}/metrics.csv"]),
             "hidden": (graph.attacks, [f"{result}/recovery.csv"]),

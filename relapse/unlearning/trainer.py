@@ -21,6 +21,7 @@ from relapse.unlearning.methods import Method
 from relapse.unlearning.negation import Negation
 from relapse.unlearning.optimizers import optimizer_of
 from relapse.unlearning.reference import Reference, Windows
+from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
 from relapse.unlearning.storage import Rounding, states, store
@@ -104,8 +105,8 @@ def unlearn(
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
     windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
-    the run after a step. other: for every forget window its other answer, where the method compares two. Constant
-    learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
+    the run after a step. other: for every forget window its other answer, where the method compares two. No weight
+    decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, the names of the modules that were
     `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes through the
@@ -143,6 +144,8 @@ def unlearn(
                 micro_batch.halve("window")
         loss = step_losses[0] + weight.value * step_losses[1]
         clip(f"{method.name}: %s at step {step} of {steps}", loss, step_losses, parameters, settings.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(settings, step, steps)
         optimizer.step()
         rounding()
         store(states(optimizer), settings.state_storage)
