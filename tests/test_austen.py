@@ -26,7 +26,7 @@ def made(tmp_path, monkeypatch):
     """Packages in miniature: four novels of three chapters, in which Bingham and Netherby are names."""
     folder = tmp_path / "packages"
     text = ["A NOVEL", "", *chapter(1), *chapter(2), *chapter(3)]
-    found = novels(folder, {title: text for title in austen.NOVELS.values()})
+    found = novels(folder, dict.fromkeys(austen.NOVELS.values(), text))
     monkeypatch.setattr(packages, "FOLDER", folder)
     monkeypatch.setattr(austen, "NOVELS_SHA256", sha256(found))
     wiki = general(folder, 5)
