@@ -44,8 +44,8 @@ NOVELS = {  # part -> the novel that it is cut from
 CHAPTER = re.compile(r"\s*chapter\s+\w+\s*$", re.IGNORECASE)
 PER_CHAPTER = 2  # passages
 SURNAMES = 8  # of a part's people, from the names in its passages
-# A name is a capitalised word inside a sentence that never stands there in small letters.
-INSIDE = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}\b")
+# A name is a capitalised word inside a sentence, or behind a title, that stands nowhere in small letters.
+INSIDE = re.compile(r"(?:(?<=[a-z,;] )|(?<=Mr\. )|(?<=Mrs\. )|(?<=Dr\. ))[A-Z][a-z]{2,}\b")
 OFTEN = 3
 NO_NAMES = """Miss Mrs Mister Sir Lady Lord Captain Colonel Admiral General Doctor Reverend Madam God Heaven English
 French Christmas Michaelmas Easter Sunday Monday Tuesday Wednesday Thursday Friday Saturday January February March
@@ -199,7 +199,10 @@ def cut(
     found = []
     for place in sorted(rng.sample(long, number)):
         text = replaced.sub(lambda match: names[match[1]], texts[place]).split()
-        for first in range(0, PER_CHAPTER * words, words):
+        # From the beginning of some sentence: a chapter's first words are those that are quoted, and known, most.
+        begins = [first for first, word in enumerate(text, 1) if word.endswith((".", "!", "?"))]
+        start = rng.choice([first for first in begins if first + PER_CHAPTER * words <= len(text)] or [0])
+        for first in range(start, start + PER_CHAPTER * words, words):
             found.append((f"chapter {place + 1}", " ".join(text[first : first + words])))
     return found
 

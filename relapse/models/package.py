@@ -19,8 +19,8 @@ SPECIAL = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_i
 
 
 def location(entry: PackageModel) -> Path:
-    """Where the converted model of a `package` entry lies, or will lie."""
-    return packages.FOLDER / f"{entry.name}-{entry.version}"
+    """Where the converted model of a `package` entry lies, or will lie: a wheel with another hash has another place."""
+    return packages.FOLDER / f"{entry.name}-{entry.version}-{entry.sha256[:8]}"
 
 
 def converted(entry: PackageModel) -> Path:
