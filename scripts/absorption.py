@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from relapse.analysis import theory
 from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
 from relapse.models.files import read_model
 from relapse.models.weights import StoredWeights
@@ -37,7 +39,9 @@ def main() -> None:
     target, unlearned = (
         StoredWeights(folder, layers if known.transposed else ()) for folder in (args.target, args.model)
     )
+    settings = METHODS.settings(args.settings)
     training = json.loads((args.model / "training.json").read_text())
+    walks = None if args.checkpoint else theory.walked(target, layers, settings, training["steps"])
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
     for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):
         backend = BACKENDS.get(quantizer["backend"])
@@ -47,7 +51,9 @@ def main() -> None:
             else on_grid(backend, BACKENDS.settings(quantizer))
         )
         with torch.no_grad():
-            found = absorption(target, unlearned, layers, rounding, METHODS.settings(args.settings))
+            found = absorption(target, unlearned, layers, rounding, settings)
+            rounded = None if args.checkpoint else partial(backend.rounded, settings=BACKENDS.settings(quantizer))
+            found |= theory.predictions(walks, rounded)
         said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
         out.write_text(json.dumps(said | ended | found) + "\n")
         print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))

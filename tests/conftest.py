@@ -18,8 +18,8 @@ TINY_TEXT = [
 ]
 
 
-def build_tiny_llama(directory: Path, tied: bool = False) -> Path:
-    """A random Llama (hidden 128, 2 layers) in bfloat16 with its byte-level BPE tokenizer.
+def build_tiny_llama(directory: Path, tied: bool = False, hidden_size: int = 128, intermediate_size: int = 384) -> Path:
+    """A random Llama of 2 layers in bfloat16 with its byte-level BPE tokenizer.
 
     The weights are about as large as those of the default study (initializer_range 0.09).
     """
@@ -40,8 +40,8 @@ def build_tiny_llama(directory: Path, tied: bool = False) -> Path:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
     config = LlamaConfig(
         vocab_size=len(fast),
-        hidden_size=128,
-        intermediate_size=384,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=512,
@@ -67,8 +67,14 @@ def tiny_llama(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tied_llama(tmp_path_factory) -> Path:
-    """The tiny Llama whose output head is its embedding matrix."""
-    return build_tiny_llama(tmp_path_factory.mktemp("models") / "tied", tied=True)
+    """The wide Llama whose output head is its embedding matrix."""
+    return build_tiny_llama(tmp_path_factory.mktemp("models") / "tied", True, hidden_size=256, intermediate_size=512)
+
+
+@pytest.fixture(scope="session")
+def wide_llama(tmp_path_factory) -> Path:
+    """The tiny Llama with widths that are multiples of 256, which GGUF's k-quants need."""
+    return build_tiny_llama(tmp_path_factory.mktemp("models") / "wide", hidden_size=256, intermediate_size=512)
 
 
 @pytest.fixture(scope="session")

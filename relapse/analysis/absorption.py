@@ -8,23 +8,17 @@ With t the target's weights, u the unlearned model's, Q the quantizer (de-quanti
 the quantized target, as far as the update goes. Counting equal codes misleads: a grid that keeps an update on average
 leaves most codes of a small update as they were.
 
-Beside it stands a prediction from the target's weights, the learning rate, the storage and the grid alone. A parameter
-kept in bfloat16 (8 significant bits) takes a step s only where half the distance to its neighbour is smaller: in
-[2^e, 2^(e+1)) where 2^(e-8) < s. So with steps of s only weights below an edge move, 2^(e+1) for the largest such e,
-and no weight moves past it. AdamW's step is about lr, at times more: the prediction is made for s = lr, and its range
-over s = lr/2, lr and 2 lr. float32, and stochastic rounding on average, let every weight move. With LoRA there is no
-prediction: lr is the step of the adapters, and the weights are rounded once, when these are merged.
+What is expected of it, from the target's weights, the learning rate, the storage and the format alone, is theory.py's.
 
 A calibrated quantizer rounds no weight by itself: GPTQ spreads the error of each over the others, AWQ scales channels
 first. There Q(u) and Q(t) are the weights that its two checkpoints compute with, scaled back to the models' own (see
 `quantization/folding.py`). Q(u) - Q(t) then holds the noise of two calibrations as well, which the scalar product with
-the update averages out; the share is on average what it is above, while codes, a prediction from the grid and equal
+the update averages out; the share is on average what it is above, while codes, a prediction and equal
 values (`unchanged_value`) say nothing there.
 
 Knows weights and grids; nothing of scores.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +31,6 @@ from relapse.quantization import Calibrated, DataFree, Grid
 from relapse.quantization.settings import QuantizerSettings
 from relapse.unlearning.settings import MethodSettings
 
-STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
-PUSH = 1 / 8  # of the local step: the displacement that the prediction tries in both directions
 BINS = 50  # of |w| over the group's largest, in the histogram
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
 SOME = 1_000_000  # values of a layer that quantiles are taken from
@@ -57,24 +49,6 @@ def from_checkpoints(backend: Calibrated, target: Path, model: Path) -> Rounding
     """What a calibrated backend has made of the target and of the unlearned model, from the checkpoints it wrote."""
     effective = {"target": backend.effective(target), "model": backend.effective(model)}
     return lambda which, name, weight: (effective[which][name], None)
-
-
-def predicted(weight: Tensor, grid: Grid, step: float | None) -> tuple[float, float]:
-    """Numerator and denominator of the surviving share that is expected of a weight matrix (out, in).
-
-    Every weight that can move is pushed by PUSH local steps, up and down; one that would pass the edge stops there.
-    step: the optimiser's, or None where storage lets every weight move.
-    """
-    limit = math.inf if step is None else edge(step)
-    start = weight[weight.abs() < limit]  # (N,)
-    within = Grid(grid.levels, grid.scale[weight.abs() < limit])
-    before, push = within.round(start), PUSH * within.local_step(start)
-    above = below = 0.0
-    for sign in (1, -1):
-        moved = (start + sign * push).clamp(-limit, limit) - start
-        above += ((within.round(start + moved) - before) * moved).sum(dtype=torch.float64).item()
-        below += moved.square().sum(dtype=torch.float64).item()
-    return above, below
 
 
 @dataclass
@@ -144,15 +118,11 @@ def absorption(
     """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
     target, unlearned: parameter name -> float32 tensor. layers: the parameters that quantizers round. method: how the
-    model was unlearned. A share whose denominator is 0 is None. What needs a grid (prediction, histogram, codes, sizes
+    model was unlearned. A share whose denominator is 0 is None. What needs a grid (histogram, codes, sizes
     against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
     in_bfloat16 = method.storage == "bfloat16" and method.parameters == "full"
-    steps = [factor * method.lr for factor in STEPS_OF_LR] if in_bfloat16 else [None]
-    if method.parameters == "lora":  # whose steps are the adapters', not the weights'
-        steps = []
-    expected = {step: [0.0, 0.0] for step in steps}
     half_steps, sizes = [], []
     for name in layers:
         before, after = target[name], unlearned[name]
@@ -174,12 +144,8 @@ def absorption(
         by_layer[name] = layer.shares() | {"squared": layer.squared}
         if not grid:
             continue
-        for step, sums in expected.items():
-            above, below = predicted(before, grid, step)
-            sums[0] += above
-            sums[1] += below
         largest = grid.levels.abs().max()
-        histogram.add(before.abs() / (grid.scale * largest), change, quantized_change)
+        histogram.add(before.abs() / (grid.scale.abs() * largest), change, quantized_change)
         middle = (grid.levels[1:] + grid.levels[:-1]) / 2 / largest
         histogram.boundaries = middle[middle > 0].tolist()
         half_steps.append(some(grid.local_step(torch.zeros_like(before)) / 2))
@@ -188,13 +154,8 @@ def absorption(
         (unlearned[name] - target[name]).square().sum(dtype=torch.float64).item()
         for name in target.keys() - set(layers)
     )
-    shares = [_ratio(*sums) for sums in expected.values()]
-    known = [share for share in shares if share is not None]
     sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
     return total.shares() | {
-        "predicted": shares[len(shares) // 2] if shares else None,
-        "predicted_low": min(known, default=None),
-        "predicted_high": max(known, default=None),
         "outside": _ratio(outside, outside + total.squared),
         "edge": edge(method.lr) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,

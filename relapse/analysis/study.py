@@ -14,7 +14,7 @@ METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
 PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")  # M1 to M4
 UTILITY_METRICS = ("mmlu", "truthfulqa", "triviaqa", "fluency")  # the paper's Gen, Tru, Fac, Flu
 METRIC_ORDER = ("verbmem_forget", "verbmem_forget_sampled", *PAPER_METRICS[1:], "world_facts", *UTILITY_METRICS)
-BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq")
+BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq", "gguf", "compressed", "torchao", "prune")
 FORMAT_ORDER = ("int8", "fp4", "nf4")
 
 
@@ -23,8 +23,9 @@ def _rank(order: tuple[str, ...], name: str) -> int:
 
 
 def bits(entry: Mapping[str, Any]) -> int | None:
-    """Bits of a weight under a quantizer's config entry (`bits: 4`, or `format: nf4`); None in full precision."""
-    found = re.search(r"\d+$", str(entry.get("bits", entry.get("format", ""))))
+    """Bits of a weight under a quantizer's config entry (`bits: 4`, `format: nf4`, `scheme: W4A16_ASYM`), or None."""
+    named = entry.get("bits", entry.get("format", entry.get("scheme", "")))
+    found = re.search(r"\d+", str(named))
     return int(found.group()) if found else None
 
 

@@ -46,7 +46,8 @@ TOKENIZER_FILES = (
 class Grid:
     """The values that a weight matrix may take: levels times scale.
 
-    levels: (L,) ascending, the same for every weight; scale: (out, in), the group's or block's unit at each weight.
+    levels: (L,) ascending, the same for every weight; scale: (out, in), the group's or block's unit at each weight,
+    negative where the format turns the levels round.
     """
 
     levels: torch.Tensor
@@ -63,7 +64,7 @@ class Grid:
     def local_step(self, weight: torch.Tensor) -> torch.Tensor:
         """Distance between the two levels around each weight, (out, in); the outermost one beyond the ends."""
         upper = torch.searchsorted(self.levels, weight / self.scale).clamp(1, len(self.levels) - 1)
-        return (self.levels[upper] - self.levels[upper - 1]) * self.scale
+        return (self.levels[upper] - self.levels[upper - 1]) * self.scale.abs()
 
 
 class Backend(ABC):
@@ -108,6 +109,24 @@ class DataFree(Backend):
         model = self.load(model_dir, settings)
         model.save_pretrained(out_dir)
         copy_tokenizer(model_dir, out_dir)
+
+
+class RoundedWeights(DataFree):
+    """A backend whose model computes with the rounded weights in the computing dtype, as weight-only kernels do."""
+
+    @torch.no_grad()
+    def load(self, model_dir: str | Path, settings: Any, dtype: torch.dtype = torch.float32) -> Any:
+        from relapse.models.loading import load_model
+
+        model = load_model(model_dir, dtype=dtype)
+        shapes = layer_shapes(model)
+        self.check(shapes, settings)
+        for name in shapes:
+            weight = model.get_submodule(name).weight
+            if not torch.isfinite(weight).all():
+                raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
+            weight.copy_(self.rounded(weight, settings))
+        return model
 
 
 class Calibrated(Backend):

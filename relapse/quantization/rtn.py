@@ -11,16 +11,14 @@ Three ways to choose D from a group's max|w| (`scale`):
 - a number s: D = max|w| / s, to give the grid a step of one's choice.
 """
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from relapse.quantization import BACKENDS, DataFree, Grid, check_group_size, layer_shapes
+from relapse.quantization import BACKENDS, Grid, RoundedWeights, check_group_size
 from relapse.quantization.settings import QuantizerSettings
-from relapse.runtime.errors import RelapseError
 from relapse.runtime.settings import Count, Positive
 
 
@@ -70,8 +68,8 @@ def _quantize(weight: Tensor, settings: RtnSettings) -> tuple[Tensor, Tensor]:
     return quantize(weight, settings.bits, settings.group_size, settings.scale)
 
 
-class RoundToNearest(DataFree):
-    """RTN with de-quantized weights in the computing dtype, as weight-only integer kernels compute."""
+class RoundToNearest(RoundedWeights):
+    """RTN with de-quantized weights in the computing dtype."""
 
     name = "rtn"
     settings = RtnSettings
@@ -84,20 +82,6 @@ class RoundToNearest(DataFree):
 
     def check(self, shapes: dict[str, tuple[int, int]], settings: RtnSettings) -> None:
         check_group_size(shapes, settings.group_size)
-
-    @torch.no_grad()
-    def load(self, model_dir: str | Path, settings: RtnSettings, dtype: torch.dtype = torch.float32) -> Any:
-        from relapse.models.loading import load_model
-
-        model = load_model(model_dir, dtype=dtype)
-        shapes = layer_shapes(model)
-        self.check(shapes, settings)
-        for name in shapes:
-            weight = model.get_submodule(name).weight
-            if not torch.isfinite(weight).all():
-                raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
-            weight.copy_(self.rounded(weight, settings))
-        return model
 
     def rounded(self, weight: Tensor, settings: RtnSettings) -> Tensor:
         return dequantize(*_quantize(weight, settings))

@@ -13,7 +13,7 @@ class QuantizerSettings(Settings):
     """A quantizer; further keys are the backend's own."""
 
     backend: str = Field(
-        description="Registered quantizer backend, such as full, rtn, bitsandbytes, gptq or awq.",
+        description="Registered quantizer backend, such as full, rtn, bitsandbytes, gguf, gptq or prune.",
     )
     methods: Annotated[list[str], Field(json_schema_extra=UNIQUE)] | None = Field(
         None,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from relapse.runtime.settings import UNIQUE, Count, Positive, Settings, Text
+from relapse.runtime.settings import UNIQUE, Count, Positive, Settings, Text, Whole
 from relapse.unlearning.lora import Lora
 
 Values = Annotated[list[Any], Field(min_length=1, description="Values that the key takes.", json_schema_extra=UNIQUE)]
@@ -31,7 +31,13 @@ class MethodSettings(Settings):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["steps"]}, {"required": ["epochs"]}]})
 
     method: str = Field(description="Registered method; the entry's own name where left out.")
-    lr: Positive = Field(description="Learning rate of AdamW, constant, without weight decay.")
+    lr: Positive = Field(description="Learning rate of AdamW, without weight decay; its peak where it varies.")
+    lr_schedule: Literal["constant", "linear"] = Field(
+        "constant",
+        description="The rate after the warm-up: constant, as in the paper's released code; or falling linearly to "
+        "zero at the limit of steps, as transformers' Trainer has it by default.",
+    )
+    warmup_steps: Whole = Field(0, description="Steps in which the rate rises linearly to lr.")
     steps: Count | None = Field(None, description="Optimiser steps. Give either steps or epochs.")
     epochs: Count | None = Field(
         None, description="Passes over the windows of the forget text. Give either steps or epochs."

@@ -17,6 +17,7 @@ from relapse.text.windows import Order, predict
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
 from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import states, store
 
@@ -223,7 +224,7 @@ def unlearn(
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
     windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
-    the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
+    the run after a step. AdamW, no weight decay, gradients clipped to norm `max_grad_norm`.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were
     `moving` where a mask of SURE chose them. A step's batch goes through the model `micro_batch` windows of each kind
@@ -276,6 +277,8 @@ def unlearn(
                 f"{method.name}: the gradient's norm became {norm} at step {step} of {steps}, where the loss was "
                 "finite: lower lr, or take fewer steps"
             )
+        for group in optimizer.param_groups:
+            group["lr"] = rate(settings, step, steps)
         optimizer.step()
         if not adapters:
             store(parameters, settings.storage, generator)

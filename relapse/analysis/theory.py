@@ -1,0 +1,132 @@
+"""From weights, learning rate, storage and format to the surviving share, before anything is trained.
+
+Weights walk as AdamW moves them when every weight's gradient is a normal variable of variance 1, independent from step
+to step, around a mean that is drawn once for every weight, normal with standard deviation `drift`. After each step they
+are rounded as `storage` rounds them. Then both ends are rounded by the format, and the surviving share is what
+absorption.py measures on a trained model.
+
+Where the edge is near that of a cell the share grows with the number of steps, which is taken from the run; nothing
+else of it is. The one free number is the drift. 0.3 was chosen on the mechanism study (seeds 0 to 2), where it gives
+what was measured near the edge as well; the range is 0.1 (almost noise) to 1 (most weights keep their direction).
+docs/theory.md compares it with other studies. Knows weights and rates; nothing of models or scores.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from relapse.analysis.bfloat16 import edge
+from relapse.unlearning.schedule import rate
+from relapse.unlearning.settings import MethodSettings
+from relapse.unlearning.storage import store
+
+DRIFTS = (0.1, 0.3, 1.0)
+BETAS = (0.9, 0.999)  # AdamW's, as torch has them
+STEPS = 1000  # walked at most
+WEIGHTS = 2**15  # walked, whole rows of every matrix
+EDGES = tuple(0.01 * 2 ** (k / 4) for k in range(27))  # 0.01 to 0.9, in standard deviations, for `zero_cell`
+PUSH = 1 / 32  # of the edge: how far `zero_cell` moves a weight
+
+Rounded = Callable[[Tensor], Tensor]
+
+
+def path_by_edge(settings: MethodSettings, steps: int) -> dict[float, float]:
+    """Edge -> share of the path walked while bfloat16's edge is there, the sum of the rates as its length.
+
+    The edge of a schedule is no single number: under a linear decay from a rate just below a power of two, three
+    quarters of the path have the first edge, three sixteenths half of it, and so on.
+    """
+    rates = [rate(settings, step, steps) for step in range(1, steps + 1)]
+    found: dict[float, float] = {}
+    for each in rates:
+        found[edge(each)] = found.get(edge(each), 0.0) + each / sum(rates)
+    return found
+
+
+def sample(target: Mapping[str, Tensor], layers: Sequence[str]) -> list[Tensor]:
+    """About WEIGHTS weights: evenly spaced whole rows of every matrix (out, in), at least one of each."""
+    chosen = []
+    for name in layers:
+        weight = target[name]
+        rows = min(len(weight), max(1, round(WEIGHTS / len(layers) / weight.shape[1])))
+        chosen.append(weight[:: len(weight) // rows][:rows].float())
+    return chosen
+
+
+def walk(weights: Tensor, settings: MethodSettings, steps: int, drift: float, seed: int = 0) -> Tensor:
+    """The weights (N,), float32, after AdamW's steps with gradients of variance 1 around means of deviation `drift`."""
+    generator = torch.Generator().manual_seed(seed)
+    stride = -(-steps // STEPS)
+    rates = [rate(settings, step, settings.steps or steps) for step in range(1, steps + 1)][::stride]
+    moved, first, second = weights.clone(), torch.zeros_like(weights), torch.zeros_like(weights)
+    mean = drift * torch.randn(weights.shape, generator=generator)
+    for step, of_step in enumerate(rates, start=1):
+        gradient = mean + torch.randn(weights.shape, generator=generator)
+        first.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        scale = (1 - BETAS[1] ** step) ** 0.5 / (1 - BETAS[0] ** step)
+        moved.addcdiv_(first, second.sqrt(), value=-of_step * scale)
+        store([moved], settings.storage, generator)
+    return moved
+
+
+def walked(
+    target: Mapping[str, Tensor], layers: Sequence[str], settings: MethodSettings, steps: int
+) -> list[list[tuple]] | None:
+    """(before, after) of every sampled matrix, a list for each of DRIFTS, after a run of `steps` steps.
+
+    None with LoRA, whose steps are the adapters' and not the weights'.
+    """
+    if settings.parameters == "lora":
+        return None
+    before = sample(target, layers)
+    flat = torch.cat([weight.flatten() for weight in before])
+    found = []
+    for drift in DRIFTS:
+        parts = walk(flat, settings, steps, drift).split([weight.numel() for weight in before])
+        found.append([(weight, part.reshape(weight.shape)) for weight, part in zip(before, parts, strict=True)])
+    return found
+
+
+def surviving(pairs: Sequence[tuple[Tensor, Tensor]], rounded: Rounded) -> float | None:
+    """Surviving share of the change over matrices (before, after); None where nothing moved."""
+    above = below = 0.0
+    for before, after in pairs:
+        change = after - before
+        above += ((rounded(after) - rounded(before)) * change).sum(dtype=torch.float64).item()
+        below += change.square().sum(dtype=torch.float64).item()
+    return above / below if below else None
+
+
+def predictions(walks: list[list[tuple]] | None, rounded: Rounded | None) -> dict[str, float | None]:
+    """The surviving share that is expected under a format, and the lowest and highest over DRIFTS.
+
+    None where there are no walks, or where a format looks at text and rounds no weight by itself (`rounded` is None).
+    """
+    shares = [surviving(pairs, rounded) for pairs in walks or [] if rounded]
+    known = [share for share in shares if share is not None]
+    return {
+        "predicted": shares[DRIFTS.index(0.3)] if shares else None,
+        "predicted_low": min(known, default=None),
+        "predicted_high": max(known, default=None),
+    }
+
+
+def zero_cell(weight: Tensor, rounded: Rounded) -> float:
+    """Half the width of the cell that holds zero, in standard deviations of the weights (out, in).
+
+    Measured, so that it serves formats whose cells differ from block to block: the largest edge among EDGES at which
+    less than half of an update survives whose weights all lie below the edge and move by PUSH of it, up or down. 0
+    where there is none.
+    """
+    deviation = weight.std().item()
+    signs = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).sign()
+    found = 0.0
+    for number in EDGES:
+        limit = number * deviation
+        moved = torch.where(weight.abs() < limit, weight + PUSH * limit * signs, weight)
+        share = surviving([(weight, moved)], rounded)
+        if share is not None and share < 0.5:
+            found = number
+    return found

@@ -1,0 +1,54 @@
+"""The theory's table of a study, before anything is trained: zero's cell of every format, and what survives it.
+
+Weights are normal, of a standard deviation of one's choice.
+"""
+
+import argparse
+from functools import partial
+
+import torch
+
+from relapse.analysis import theory
+from relapse.quantization import BACKENDS, DataFree
+from relapse.runtime.errors import exit_on_error
+from relapse.study import config
+from relapse.unlearning.methods import METHODS
+
+ROWS = 64  # of the matrix that is walked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", help="config.yaml, or another study")
+    parser.add_argument("--deviation", type=float, required=True, help="standard deviation of the weights")
+    parser.add_argument("--width", type=int, default=512, help="inputs of a layer")
+    parser.add_argument("--steps", type=int, default=500, help="that a run is taken to have")
+    args = parser.parse_args()
+    study = config.load(args.study)
+    weight = torch.randn(ROWS, args.width, generator=torch.Generator().manual_seed(1)) * args.deviation
+    weight = weight.bfloat16().float()
+    cells = []
+    for name, entry in study["quantizers"].items():
+        backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+        if isinstance(backend, DataFree) and name != "full":
+            backend.check({"layer": tuple(weight.shape)}, settings)
+            rounded = partial(backend.rounded, settings=settings)
+            cells.append((theory.zero_cell(weight, rounded), name, rounded))
+    cells.sort(key=lambda cell: -cell[0])
+    walks, said = {}, {}
+    for name, entry in study["methods"].items():
+        settings = METHODS.settings(entry)
+        key = settings.lr, settings.lr_schedule, settings.warmup_steps, settings.storage
+        if key not in walks:
+            walks[key] = theory.walked({"layer": weight}, ["layer"], settings, min(args.steps, settings.steps))
+            said[key] = name
+    print("| format | zero's cell, sigma |", *(f"`{name}` |" for name in said.values()))
+    print("|---|---:|" + "---:|" * len(said))
+    for cell, name, rounded in cells:
+        found = (theory.predictions(each, rounded).values() for each in walks.values())
+        shares = ("{:.2f} ({:.2f}–{:.2f})".format(*values) for values in found)
+        print(f"| `{name}` | {cell:.3f} |", " | ".join(shares), "|", flush=True)
+
+
+if __name__ == "__main__":
+    exit_on_error(main)
