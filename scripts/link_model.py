@@ -1,4 +1,4 @@
-"""A model that is not trained here: link a local directory or a pinned Hub snapshot into the results.
+"""A model that is not trained here: link a local folder, a pinned Hub snapshot or a package's model into the results.
 
 Weights that are not stored in bfloat16 are copied and rounded to it, so that every variant starts from the same values.
 """
@@ -8,9 +8,9 @@ import json
 import shutil
 from pathlib import Path
 
-from relapse.models import bfloat16_copy, stored
+from relapse.models import bfloat16_copy, package, stored
 from relapse.models.files import MODEL_FILES, origin_files
-from relapse.models.settings import HubModel, LocalModel, made_elsewhere
+from relapse.models.settings import HubModel, LocalModel, PackageModel, made_elsewhere
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import RelapseError, exit_on_error
 from relapse.runtime.hub import snapshot
@@ -25,6 +25,8 @@ def main() -> None:
     settings = made_elsewhere(args.settings)
     if isinstance(settings, LocalModel):
         origin = Path(settings.path)
+    elif isinstance(settings, PackageModel):
+        origin = package.converted(settings)
     else:
         origin = snapshot(settings.id, settings.revision, MODEL_FILES)
     stored.check(origin)  # raises where a shard is missing or cut short, and for other weights than the model's
