@@ -140,3 +140,8 @@ def stop_option(metrics):
 def reference_option(measured, records):
     """What PrivLeak compares with: this very model, the records of retrain, or a number of the study."""
     return "" if measured is None else f"--reference {'self' if measured else records}"
+
+
+def target_option(target):
+    """The model before unlearning, for quantizers that compare a model with it."""
+    return f"--target {target}" if target else ""

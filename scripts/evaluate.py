@@ -57,6 +57,7 @@ def main() -> None:
         "--reference",
         help="records of the retrain model, for PrivLeak; `self` if this is that model, with full precision first",
     )
+    parser.add_argument("--target", type=Path, help="the model before unlearning, for backend: counterfactual")
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("corpus", "model"):
@@ -101,6 +102,7 @@ def main() -> None:
             getattr(torch, args.compute),
             args.seed,
             stopwatch,
+            args.target,
         )
         if reference == "self":
             reference = records

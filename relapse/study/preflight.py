@@ -162,6 +162,8 @@ def _adapters(study: StudySettings, sound: Sound, models: dict[str, Model]) -> I
     for name, entry in study.methods.items():
         if not sound("methods", name) or entry.parameters != "lora":
             continue
+        if entry.region != "all":
+            yield ("methods", name, "region"), "must be all with parameters: lora, whose steps are those of adapters."
         if isinstance(entry, Sure) and entry.mask == "row":
             yield (
                 ("methods", name, "mask"),

@@ -72,6 +72,11 @@ class MethodSettings(Settings):
         "as when a bfloat16 model is trained directly; bfloat16 stochastically, so that small steps survive on "
         "average; or float32. With parameters: lora, what the merged weights are rounded to, once.",
     )
+    region: Literal["all", "below_edge", "beyond_edge"] = Field(
+        "all",
+        description="Which values may move, a control: all; those that lie, in the target, below the edge from which "
+        "on bfloat16 loses a step of lr; or those beyond it. Needs parameters: full.",
+    )
     state_storage: Literal["bfloat16", "float32"] = Field(
         "float32",
         description="Number format of AdamW's two moments between steps. In bfloat16 the second one hardly decays: "

@@ -17,6 +17,7 @@ from relapse.text.windows import Order, predict
 from relapse.unlearning import lora, saliency
 from relapse.unlearning.methods import Method
 from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import states, store
 
@@ -246,6 +247,7 @@ def unlearn(
         parameters = lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
     else:
         parameters = list(moving.values())
+    region = regions(parameters, settings)
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)
     model.train()
     micro_batch = at_once(settings)
@@ -276,6 +278,7 @@ def unlearn(
                 f"{method.name}: the gradient's norm became {norm} at step {step} of {steps}, where the loss was "
                 "finite: lower lr, or take fewer steps"
             )
+        let_regions_through(parameters, region)
         optimizer.step()
         if not adapters:
             store(parameters, settings.storage, generator)
