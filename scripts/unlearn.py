@@ -103,7 +103,9 @@ def main() -> None:
             METHODS.get(settings.method),
             settings,
             args.seed,
-            lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
+            lambda step, forget_loss, retain_loss, clip: progress(
+                step, forget=forget_loss, retain=retain_loss, clip=clip
+            ),
             rule,
         )
         ended = rule.ended()

@@ -105,7 +105,11 @@ def unlearning(
         kept = 0.0 if adapted else weights
     elif settings.reference == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)
-    rows = 1 if method.sure and settings.mask == "row" else 0  # the forget gradient, beside the whole one
+    # Beside the gradient: the forget gradient of a mask of rows, and the sum of a batch's parts, both in float32.
+    in_float32 = 4 / width
+    rows = in_float32 if method.sure and settings.mask == "row" else 0
+    if windows < settings.batch_size and width < 4 and not adapted:
+        rows += in_float32 - 1  # a part's gradient is let go as it is added
     peak = max(
         weights + 2 * trained + passing(windows, *halves) + rows * trained,
         weights + (3 + rows) * trained + largest(model, width),

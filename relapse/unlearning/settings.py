@@ -77,6 +77,12 @@ class MethodSettings(Settings):
         description="Which values may move, a control: all; those that lie, in the target, below the edge from which "
         "on bfloat16 loses a step of lr; or those beyond it. Needs parameters: full.",
     )
+    optimizer: Literal["adamw_fused", "adamw_foreach"] = Field(
+        "adamw_fused",
+        description="Kernel of AdamW, which matters where parameters and states are bfloat16 themselves (compute: "
+        "bfloat16). adamw_fused rounds once a step. adamw_foreach, what `adamw_torch` of transformers 4.40 and so the "
+        "paper's released code runs on a GPU, rounds after every operation, so that other weights move.",
+    )
     state_storage: Literal["bfloat16", "float32"] = Field(
         "float32",
         description="Number format of AdamW's two moments between steps. In bfloat16 the second one hardly decays: "

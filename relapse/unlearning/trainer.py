@@ -15,12 +15,14 @@ from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
 from relapse.text.windows import Order, predict
 from relapse.unlearning import lora, saliency
+from relapse.unlearning.gradients import Shares, added_in_float32
 from relapse.unlearning.methods import Method
 from relapse.unlearning.reference import Reference, Windows, batches
 from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import states, store
 
+KERNEL = {"adamw_fused": {"fused": True}, "adamw_foreach": {"foreach": True}}
 Pairs = Sequence[tuple[int, int]]
 
 
@@ -59,10 +61,11 @@ def losses_of_step(
     if method.constrained:
         windows += [retain[i] for i in paired]
     forget_tokens, retain_tokens = predict(model, windows).split(len(chosen))
-    forget_loss = method.forget(reference.side("forget", forget_tokens, chosen), settings)
     if not method.constrained:
+        forget_loss = method.forget(reference.side("forget", forget_tokens, chosen), settings)
         return forget_loss, torch.zeros_like(forget_loss)
-    return forget_loss, method.retain(reference.side("retain", retain_tokens, paired), settings)
+    forget_side, retain_side = reference.sides(forget_tokens, chosen, retain_tokens, paired)
+    return method.forget(forget_side, settings), method.retain(retain_side, settings)
 
 
 def at_once(settings: MethodSettings) -> BatchSize:
@@ -172,22 +175,23 @@ def gradients_of_step(
     for parameter in parameters:
         parameter.grad = None
     masks_rows = method.sure and settings.mask == "row"
-    forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
+    forget_gradients = [torch.zeros_like(one, dtype=torch.float32) for one in parameters] if masks_rows else None
     chosen, paired = zip(*pairs, strict=True)
     shares = (
         (Shares(forget, chosen, method.forget_mean(settings)), Shares(retain, paired, method.retain_mean(settings)))
         if method.constrained
         else (Shares(forget, chosen, method.forget_mean(settings)),)
     )
-    sums = [0.0, 0.0]
-    for part in batches(len(pairs), micro_batch):
-        losses = losses_of_step(model, forget, retain, method, settings, reference, [pairs[row] for row in part])
-        weighted = list(losses)
-        for place, share in enumerate(shares):
-            weighted[place] = losses[place] * share(part)
-            sums[place] += weighted[place].item()
-        if all(map(math.isfinite, sums)):
-            backward(tuple(weighted), parameters, method, settings, forget_gradients)
+    sums, parts = [0.0, 0.0], batches(len(pairs), micro_batch)
+    with added_in_float32(parameters, len(parts)):
+        for part in parts:
+            losses = losses_of_step(model, forget, retain, method, settings, reference, [pairs[row] for row in part])
+            weighted = list(losses)
+            for place, share in enumerate(shares):
+                weighted[place] = losses[place] * share(part)
+                sums[place] += weighted[place].item()
+            if all(map(math.isfinite, sums)):
+                backward(tuple(weighted), parameters, method, settings, forget_gradients)
     if masks_rows:
         let_rows_through(parameters, forget_gradients, settings.percentile)
     return sums[0], sums[1]
@@ -196,18 +200,9 @@ def gradients_of_step(
 def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
     """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
     for parameter, gradient in zip(parameters, forget_gradients, strict=True):
-        parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+        total = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+        parameter.grad = total.to(parameter.dtype)
     saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)
-
-
-class Shares:
-    """What part of a batch's loss some of its rows make up: by predicted tokens, or by windows."""
-
-    def __init__(self, windows: Windows, chosen: Sequence[int], mean: str):
-        self.sizes = [len(windows[i]) - 1 if mean == "tokens" else 1 for i in chosen]
-
-    def __call__(self, rows: Sequence[int]) -> float:
-        return sum(self.sizes[row] for row in rows) / sum(self.sizes)
 
 
 def unlearn(
@@ -217,14 +212,15 @@ def unlearn(
     method: Method,
     settings: MethodSettings,
     seed: int,
-    report: Callable[[int, float, float], None],
+    report: Callable[[int, float, float, float], None],
     stop: Callable[[int], bool] = lambda step: False,
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
-    windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
-    the run after a step. AdamW, constant learning rate, no weight decay, gradients clipped to norm `max_grad_norm`.
+    windows in the same order. `report(step, forget_loss, retain_loss, clip)` hears of every step, with what the
+    gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. AdamW,
+    constant learning rate, no weight decay.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, and the names of the modules that were
     `moving` where a mask of SURE chose them. A step's batch goes through the model `micro_batch` windows of each kind
@@ -248,7 +244,7 @@ def unlearn(
     else:
         parameters = list(moving.values())
     region = regions(parameters, settings)
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(parameters, settings.lr, weight_decay=0.0, **KERNEL[settings.optimizer])
     model.train()
     micro_batch = at_once(settings)
     pairing, step = settings.retain_pairing, 0
@@ -283,7 +279,7 @@ def unlearn(
         if not adapters:
             store(parameters, settings.storage, generator)
         store(states(optimizer), settings.state_storage)
-        report(step, forget_loss, retain_loss)
+        report(step, forget_loss, retain_loss, min(1.0, settings.max_grad_norm / max(norm, 1e-30)))
         if stop(step):
             break
     model.eval()
