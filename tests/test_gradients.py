@@ -75,7 +75,7 @@ def test_foreach_moves_other_weights_than_fused_where_all_is_bfloat16():
         start = (0.02 * torch.randn(4096, generator=generator)).bfloat16()
         gradients = [(0.01 * torch.randn(4096, generator=generator)).bfloat16() for _ in range(200)]
         for kernel, flags in KERNEL.items():
-            weight = torch.nn.Parameter(start.to(dtype))
+            weight = torch.nn.Parameter(start.clone().to(dtype))
             optimizer = torch.optim.AdamW([weight], 5e-5, weight_decay=0.0, **flags)
             for gradient in gradients:
                 weight.grad = gradient.to(dtype)
