@@ -153,10 +153,11 @@ def absorption(
     if method.parameters == "lora":  # whose steps are the adapters', not the weights'
         steps = []
     expected = {step: [0.0, 0.0] for step in steps}
-    half_steps, sizes = [], []
+    half_steps, sizes, limit, beyond = [], [], edge(method.lr), 0.0
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before
+        beyond += change[before.abs() >= limit].square().sum(dtype=torch.float64).item()
         (quantized_before, grid), (quantized_after, new_grid) = (
             rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
@@ -196,7 +197,8 @@ def absorption(
         "predicted_low": min(known, default=None),
         "predicted_high": max(known, default=None),
         "outside": _ratio(outside, outside + total.squared),
-        "edge": edge(method.lr) if in_bfloat16 else None,
+        "edge": limit if in_bfloat16 else None,
+        "beyond_edge": _ratio(beyond, total.squared) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
         "change_over_local_step": {
             f"p{100 * quantile:g}": sizes_of_change.kthvalue(
