@@ -132,9 +132,7 @@ def stop_option(metrics):
     """How a run that stops early asks: by the metrics of its stop rule, with the study's settings."""
     if not metrics:
         return ""
-    return (
-        f"--metrics {quoted(metrics)} --batch-size {STUDY.evaluation.batch_size}"
-    )
+    return f"--metrics {quoted(metrics)} --batch-size {STUDY.evaluation.batch_size}"
 
 
 def reference_option(measured, records):

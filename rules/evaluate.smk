@@ -39,8 +39,10 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
             reference=lambda wildcards, listed=listed: GRAPH.reference_records(
                 wildcards, GRAPH.names(listed, wildcards)
             ),
-            target=lambda wildcards, listed=listed: GRAPH.compared_with(
-                GRAPH.names(listed, wildcards)
+            target=lambda wildcards, listed=listed: (
+                GRAPH.model("target")
+                if set(GRAPH.compared) & set(GRAPH.names(listed, wildcards))
+                else []
             ),
             tasks=GRAPH.task_files,
             fetched=rules.fetch_tasks.output if GRAPH.harness else [],

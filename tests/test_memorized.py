@@ -111,7 +111,7 @@ def test_a_truth_may_have_bos_among_its_tokens(loaded, bos, kept):
             return " ".join(token for token in ids if token != "<s>")
 
     run = Evaluated(loaded[0], Words(), SimpleNamespace(verbmem=[{"gt": "one two three four"}]), BatchSize(1), 0)
-    settings = {"max_new_tokens": 3, "until": "", "truth_bos": bos}
+    settings = METRICS.settings({"max_new_tokens": 3, "truth_bos": bos}, "verbmem_forget")
     assert METRICS.get("verbmem_forget")._truths(run, settings) == [kept]
 
 

@@ -74,7 +74,8 @@ class VerbMem:
     def _truths(self, run: Evaluated, settings: SampledVerbMem) -> list[str]:
         """What every continuation is compared with: as many tokens of it, before the text that ends one."""
         ends = [settings.until] if settings.until else []
-        ids = [run.tokenizer(item["gt"], add_special_tokens=settings.truth_bos)["input_ids"] for item in run.corpus.verbmem]
+        bos = settings.truth_bos
+        ids = [run.tokenizer(item["gt"], add_special_tokens=bos)["input_ids"] for item in run.corpus.verbmem]
         kept = [its[: settings.max_new_tokens] for its in ids]
         return [cut(run.tokenizer.decode(its, skip_special_tokens=True), ends) for its in kept]
 

@@ -16,7 +16,7 @@ from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric
 from relapse.models.files import origin_files
 from relapse.models.settings import LocalModel
-from relapse.quantization import BACKENDS, Calibrated, Compared
+from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
 from relapse.study.preflight import trained_in
@@ -65,8 +65,8 @@ class Graph:
         self.not_target = [name for name in self.models if name != "target"]
         # Those that look at the target too, and those that round weights in the process that needs them.
         self.compared = [name for name in self.quantizers if isinstance(self.backends[name], Compared)]
-        others = {*self.calibrated, *self.compared}
-        self.rounding = [one for one in self.quantizers if self.backends[one].name != "full" and one not in others]
+        data_free = [name for name in self.quantizers if isinstance(self.backends[name], DataFree)]
+        self.rounding = [name for name in data_free if self.backends[name].name != "full"]
 
     # ---- files
 
@@ -215,10 +215,6 @@ class Graph:
         if quantizer in self.calibrated:
             return self.path("quantized", "{corpus}", "{model}", "seed{seed}", quantizer)
         return self.model("{model}")
-
-    def compared_with(self, names: list[str]) -> list[str]:
-        """The target, where one of a job's quantizers looks at it."""
-        return [self.model("target")] if set(names) & set(self.compared) else []
 
     def measures_reference(self, wildcards: Wildcards, names: list[str]) -> bool | None:
         """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
