@@ -123,10 +123,11 @@ def absorption(
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
     in_bfloat16 = method.storage == "bfloat16" and method.parameters == "full"
-    half_steps, sizes = [], []
+    half_steps, sizes, limit, beyond = [], [], edge(method.lr), 0.0
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before
+        beyond += change[before.abs() >= limit].square().sum(dtype=torch.float64).item()
         (quantized_before, grid), (quantized_after, new_grid) = (
             rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
@@ -157,7 +158,8 @@ def absorption(
     sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
     return total.shares() | {
         "outside": _ratio(outside, outside + total.squared),
-        "edge": edge(method.lr) if in_bfloat16 else None,
+        "edge": limit if in_bfloat16 else None,
+        "beyond_edge": _ratio(beyond, total.squared) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
         "change_over_local_step": {
             f"p{100 * quantile:g}": sizes_of_change.kthvalue(

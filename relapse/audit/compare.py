@@ -122,7 +122,7 @@ def compare(
     known = must_match(target, unlearned)
     layers = {f"{layer}.weight": shape for layer, shape in known.linear.items()}
     updates = [Update(folder, {name: Survival() for name in formats}) for folder in unlearned]
-    unfit = {name: reason for name, entry in formats.items() if (reason := _does_not_fit(entry, known.linear))}
+    unfit = {name: reason for name, entry in formats.items() if (reason := does_not_fit(entry, known.linear))}
     for update in updates:
         update.notes = notes(target, update.folder)
         for name, reason in unfit.items():
@@ -134,7 +134,7 @@ def compare(
     done, whole = 0, sum(sizes[name] for name in shared)
     for name in shared:
         before, *after = (
-            _finite(folder, name, weights[name]) for folder, weights in zip((target, *unlearned), opened, strict=True)
+            finite(folder, name, weights[name]) for folder, weights in zip((target, *unlearned), opened, strict=True)
         )
         if name in layers:
             _compare_matrix(name, before, after, updates, {one: formats[one] for one in formats if one not in unfit})
@@ -209,13 +209,15 @@ def notes(target: Path, unlearned: Path) -> list[str]:
     return found
 
 
-def _finite(folder: Path, name: str, weight: Tensor) -> Tensor:
+def finite(folder: Path, name: str, weight: Tensor) -> Tensor:
+    """The weight as it is. Raises RelapseError where it is not finite."""
     if not torch.isfinite(weight).all():
         raise RelapseError(f"{folder}: {name} has weights that are not finite (NaN or infinite)")
     return weight
 
 
-def _does_not_fit(entry: dict, shapes: dict) -> str | None:
+def does_not_fit(entry: dict, shapes: dict) -> str | None:
+    """Why a format cannot hold layers of these (out, in) shapes; None where it can."""
     try:
         BACKENDS.get(entry["backend"]).check(shapes, BACKENDS.settings(entry))
     except ConfigError as error:

@@ -112,6 +112,25 @@ class Reference:
         rows = [self.tables[half][i] for i in indices] if half in self.tables else self._forward(half, indices)
         return [row.to(self.device).float() for row in rows]
 
+    def sides(self, forget: Tokens, chosen: Sequence[int], retain: Tokens, paired: Sequence[int]) -> tuple[Side, Side]:
+        """Both halves of a step: the model's tokens on windows `chosen` and `paired`, with the reference's values.
+
+        A resident reference sees both in one batch, as the model did: logits in bfloat16 depend on a batch's shape, and
+        the KL divergence of two equal models would not be 0.
+        """
+        seen = {}
+        if self.model is not None:
+            windows = [self.windows["forget"][i] for i in chosen] + [self.windows["retain"][i] for i in paired]
+            with torch.no_grad(), self.without_adapters(self.model), evaluating(self.model):
+                seen = dict(zip(("forget", "retain"), predict(self.model, windows).split(len(chosen)), strict=True))
+        halves = ("forget", forget, chosen), ("retain", retain, paired)
+        return tuple(
+            Side(tokens, reference_logits=seen[half].logits)
+            if seen and self.needs[half] == "logits"
+            else self.side(half, tokens, indices)
+            for half, tokens, indices in halves
+        )
+
     def side(self, half: str, tokens: Tokens, indices: Sequence[int]) -> Side:
         """The model's `tokens` on windows `indices`, with the reference's values for them."""
         need = self.needs[half]
