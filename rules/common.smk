@@ -144,7 +144,9 @@ def reference_option(measured, records):
 
 def attack_options(attack, target):
     """What a job that attacks a model is given beside it: the target's folder where the attack compares with it."""
-    given = [f"--{key} {quoted(entry)}" for key, entry in ATTACKED.given(attack).items()]
+    given = [
+        f"--{key} {quoted(entry)}" for key, entry in ATTACKED.given(attack).items()
+    ]
     return " ".join(given + [f"--target {folder}" for folder in target])
 
 

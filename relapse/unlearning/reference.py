@@ -7,7 +7,7 @@ does with them is the method's.
 import copy
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -112,24 +112,26 @@ class Reference:
         rows = [self.tables[half][i] for i in indices] if half in self.tables else self._forward(half, indices)
         return [row.to(self.device).float() for row in rows]
 
-    def sides(self, forget: Tokens, chosen: Sequence[int], retain: Tokens, paired: Sequence[int]) -> tuple[Side, Side]:
-        """Both halves of a step: the model's tokens on windows `chosen` and `paired`, with the reference's values.
+    def sides(self, tokens: Mapping[str, Tokens], rows: Mapping[str, Sequence[int]]) -> dict[str, Side]:
+        """The halves of a step: the model's tokens on the windows `rows`, with the reference's values for them.
 
-        A resident reference sees both in one batch, as the model did: logits in bfloat16 depend on a batch's shape, and
-        the KL divergence of two equal models would not be 0.
+        A resident reference sees all halves in one batch, as the model did: logits in bfloat16 depend on a batch's
+        shape, and the KL divergence of two equal models would not be 0.
         """
-        seen = {}
-        if self.model is not None:
-            windows = [self.windows["forget"][i] for i in chosen] + [self.windows["retain"][i] for i in paired]
-            with torch.no_grad(), self.without_adapters(self.model), evaluating(self.model):
-                seen = dict(zip(("forget", "retain"), predict(self.model, windows).split(len(chosen)), strict=True))
-        halves = ("forget", forget, chosen), ("retain", retain, paired)
-        return tuple(
-            Side(tokens, reference_logits=seen[half].logits)
-            if seen and self.needs[half] == "logits"
-            else self.side(half, tokens, indices)
-            for half, tokens, indices in halves
-        )
+        if self.model is None or "logits" not in (self.needs[half] for half in tokens):
+            return {half: self.side(half, tokens[half], rows[half]) for half in tokens}
+        windows = [self.windows[half][i] for half in tokens for i in rows[half]]
+        with torch.no_grad(), self.without_adapters(self.model), evaluating(self.model):
+            rest = predict(self.model, windows)
+        sides = {}
+        for half in tokens:
+            seen, rest = rest.split(len(rows[half]))
+            sides[half] = (
+                Side(tokens[half], seed=self.seed, reference_logits=seen.logits)
+                if self.needs[half] == "logits"
+                else self.side(half, tokens[half], rows[half])
+            )
+        return sides
 
     def side(self, half: str, tokens: Tokens, indices: Sequence[int]) -> Side:
         """The model's `tokens` on windows `indices`, with the reference's values for them."""

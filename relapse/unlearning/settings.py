@@ -36,7 +36,7 @@ class MethodSettings(Settings):
         "adamw_fused",
         description="AdamW or signSGD. The kernel of AdamW matters where parameters and states are bfloat16 themselves "
         "(compute: bfloat16): adamw_fused rounds once a step; adamw_foreach, what `adamw_torch` of transformers 4.40 "
-        "and so the paper's released code runs on a GPU, rounds after every operation, so that other weights move. sign: "
+        "and so the released code runs on a GPU, rounds after every operation, so that other weights move. sign: "
         "every weight moves by lr against the sign of its gradient (arXiv 1802.04434; for unlearning: arXiv "
         "2510.00761).",
     )

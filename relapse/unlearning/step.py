@@ -40,10 +40,10 @@ def sides_of(
     """The method's halves, from one forward pass. rows: half -> indices of its windows; without one it is left out."""
     halves = [half for half in method.halves if half in rows]
     windows = [reference.windows[half][i] for half in halves for i in rows[half]]
-    rest, sides = predict(model, windows, method.block(settings)), {}
+    rest, tokens = predict(model, windows, method.block(settings)), {}
     for half in halves:
-        tokens, rest = rest.split(len(rows[half]))
-        sides[half] = reference.side(half, tokens, rows[half])
+        tokens[half], rest = rest.split(len(rows[half]))
+    sides = reference.sides(tokens, rows)
     if "other" in sides:
         sides["forget"].other = sides.pop("other")
     return sides
