@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from relapse.analysis.absorption import STEPS_OF_LR, predicted
+from relapse.analysis import theory
 from relapse.audit.compare import FORMATS
-from relapse.quantization import BACKENDS
+from relapse.audit.predict import LIKELY, rounding, walked
 from relapse.runtime.registry import ROOT
 from relapse.runtime.seeds import seed_for
 
@@ -39,13 +39,10 @@ def write(path: Path) -> None:
         writer.writerow(["distribution", "std", "seed", "lr", "format", "predicted", "predicted_low", "predicted_high"])
         for distribution, std in DRAWN:
             for seed in SEEDS:
-                weight = draw(distribution, std, seed)
+                walks = walked(draw(distribution, std, seed), LR)
                 for name in NAMES:
-                    entry = FORMATS[name]
-                    grid = BACKENDS.get(entry["backend"]).grid(weight, BACKENDS.settings(entry))
-                    sums = [predicted(weight, grid, factor * LR) for factor in STEPS_OF_LR]
-                    shares = [above / below for above, below in sums]
-                    row = (distribution, std, seed, LR, name, shares[1], min(shares), max(shares))
+                    shares = [theory.surviving([walk], rounding(FORMATS[name])) for walk in walks]
+                    row = (distribution, std, seed, LR, name, shares[LIKELY], min(shares), max(shares))
                     writer.writerow(f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row)
 
 

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 import torch
+from entries import method_settings
 from transformers import AutoModelForCausalLM
 
-from relapse.analysis.absorption import predicted
-from relapse.audit.predict import as_text, predict
+from relapse.analysis import theory
+from relapse.audit.predict import LIKELY, STEPS, as_text, predict
 from relapse.cli import main as command
 from relapse.quantization import BACKENDS
 
@@ -27,18 +28,20 @@ def sharded(tiny_llama, tmp_path_factory):
     return folder
 
 
-def test_of_all_matrices_it_is_the_predictor_on_all_weights(sharded):
+def test_it_is_the_theory_on_every_matrix(sharded):
     (found,) = predict(sharded, 5e-5, {"int4": INT4})
     model = AutoModelForCausalLM.from_pretrained(sharded, dtype=torch.float32)
     rtn, settings = BACKENDS.get("rtn"), BACKENDS.settings(INT4)
+    unlearning = method_settings("npo", lr=5e-5, steps=STEPS)
     sums = torch.zeros(2, dtype=torch.float64)
     for name, shares in found.layers.items():
-        weight = model.get_parameter(name).detach()
-        above, below = predicted(weight, rtn.grid(weight, settings), 5e-5)
-        assert shares[1] == pytest.approx(above / below)
-        sums += torch.tensor([above, below])
+        weight = model.get_parameter(name).detach()  # small enough to be sampled whole, or every third row of it
+        (walk,) = theory.walked({name: weight}, [name], unlearning, STEPS)[LIKELY]
+        above, below = theory.parts_of_share(*walk, lambda matrix: rtn.rounded(matrix, settings))
+        assert shares[LIKELY] == pytest.approx(above / below)
+        sums += torch.tensor([above, below]) * weight.numel() / walk[0].numel()
     assert len(found.layers) == 14
-    assert found.whole[1] == pytest.approx((sums[0] / sums[1]).item())
+    assert found.whole[LIKELY] == pytest.approx((sums[0] / sums[1]).item())
 
 
 def test_a_step_that_moves_everything_survives_8_bit(sharded):

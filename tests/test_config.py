@@ -274,6 +274,9 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was():
     assert full["methods"]["npo_klr"] == {
         "method": "npo_klr",
         "lr": 1e-5,
+        "lr_schedule": "constant",
+        "warmup_steps": 0,
+        "region": "all",
         "steps": 2,
         "batch_size": 8,
         "max_length": 64,

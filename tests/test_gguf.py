@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import xllamacpp
-from conftest import TINY_TEXT, build_tiny_llama
 from entries import quantizer_settings
 from gguf_file import write
+from tiny_llama import TINY_TEXT, build_tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from relapse.quantization import BACKENDS

@@ -152,19 +152,19 @@ def test_parameters_of_llama_2_7b():
 
 
 def test_a_full_fine_tune_of_7b_in_bfloat16():
-    """Weights, gradients and two states of 2 bytes are 53.9 GB, and what a block adds at the end of the backward pass.
+    """Weights and two states of 2 bytes and a sum of gradients of 4 are 67.4 GB, and what the last block of a part adds.
 
-    Without checkpoints: weights and states 40.4 GB, 4,096 tokens in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes
-    and two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
+    Without checkpoints: weights and states 40.4 GB, what the sum takes beside a part's gradients 13.5 GB, 4,096 tokens
+    in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes and two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
     """
     settings = entry("ga_gdr", max_length=2048, batch_size=32, micro_batch=1)
     tokens = {"forget": 10**6, "retain": 10**6}
     plain = memory.unlearning(LLAMA_7B, settings, 2, tokens, on_gpu=True)
     less = settings.model_copy(update={"gradient_checkpointing": True})
     checkpointed = memory.unlearning(LLAMA_7B, less, 2, tokens, on_gpu=True)
-    assert 4 * 2 * LLAMA_7B.parameters == pytest.approx(53.9e9, rel=1e-3)
-    assert checkpointed == pytest.approx(54.3e9, rel=0.01)
-    assert plain == pytest.approx(68.9e9, rel=0.01)
+    assert (3 * 2 + 4) * LLAMA_7B.parameters == pytest.approx(67.4e9, rel=1e-3)
+    assert checkpointed == pytest.approx(67.8e9, rel=0.01)
+    assert plain == pytest.approx(82.4e9, rel=0.01)
 
 
 def test_the_saliency_of_sure_is_summed_in_float32():
@@ -205,10 +205,10 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
     def predicted(settings, width):
         return memory.unlearning(LLAMA_7B, settings, width, tokens, on_gpu=True)
 
-    monkeypatch.setattr(fit, "available", lambda on_gpu: 66e9)
-    instead = fit.less_for_unlearning(gdr, predicted, 2, 66e9)
+    monkeypatch.setattr(fit, "available", lambda on_gpu: 70e9)
+    instead = fit.less_for_unlearning(gdr, predicted, 2, 70e9)
     assert instead.startswith("It fits with micro_batch: 1, gradient_checkpointing: true: ")
-    with pytest.raises(RelapseError, match=r"unlearning needs about .* and .* has 66\.0 GB free\. It fits with"):
+    with pytest.raises(RelapseError, match=r"unlearning needs about .* and .* has 70\.0 GB free\. It fits with"):
         fit.require(predicted(gdr, 2), "unlearning", instead)
     assert "parameters: lora" in fit.less_for_unlearning(gdr, predicted, 2, 24e9)
     assert fit.less_for_unlearning(gdr, predicted, 2, 8e9).startswith("No settings make it fit")

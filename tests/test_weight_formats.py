@@ -1,4 +1,4 @@
-"""Pruning, llm-compressor's weight-only schemes and torchao's int4, by hand and against its own runs."""
+"""Pruning and llm-compressor's weight-only schemes, by hand and against its own runs."""
 
 import pytest
 import torch
@@ -49,16 +49,10 @@ def test_an_integer_zero_point_keeps_zero_and_a_float_offset_does_not():
     weight = torch.linspace(-0.31, 0.7, 64).reshape(1, 64)
     weight[0, 20] = 0
     assert rounded(weight, "compressed", scheme="W4A16_ASYM", group_size=64)[0, 20] == 0
-    found = rounded(weight, "torchao", algorithm="tinygemm")
-    step = (0.7 + 0.31) / 15  # levels at -0.31 + k step: 0 lies 0.6 of a step above the fourth
-    assert found[0, 20].item() == pytest.approx(-0.31 + 5 * step, abs=1e-5)
-    assert found.unique().numel() == 16
-
-
-def test_hqq_errs_less_than_the_extremes_on_a_heavy_tail():
-    weight = torch.randn(64, 256, generator=torch.manual_seed(0)) ** 3
-    error = {name: (rounded(weight, "torchao", algorithm=name) - weight).abs().mean() for name in ("hqq", "tinygemm")}
-    assert error["hqq"] < error["tinygemm"]
+    found = rounded(weight, "gguf", format="q4_1")  # in blocks of 32, whose step and offset are float16
+    step = (weight[0, 31] + 0.31) / 15  # levels at -0.31 + k step: 0 lies nearer to the ninth than to the tenth
+    assert found[0, 20].item() == pytest.approx(-0.31 + 9 * step.item(), abs=1e-3) != 0
+    assert found[0, :32].unique().numel() == 16
 
 
 @pytest.mark.parametrize(
@@ -66,7 +60,6 @@ def test_hqq_errs_less_than_the_extremes_on_a_heavy_tail():
     [
         ("compressed", {"scheme": "NVFP4A16"}, 24),
         ("compressed", {"scheme": "W4A16_ASYM"}, 96),
-        ("torchao", {"group_size": 64}, 96),
     ],
 )
 def test_a_width_that_does_not_fit_names_layer_and_width(backend, keys, width):

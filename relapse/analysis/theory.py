@@ -91,12 +91,15 @@ def walked(
 
 def surviving(pairs: Sequence[tuple[Tensor, Tensor]], rounded: Rounded) -> float | None:
     """Surviving share of the change over matrices (before, after); None where nothing moved."""
-    above = below = 0.0
-    for before, after in pairs:
-        change = after - before
-        above += ((rounded(after) - rounded(before)) * change).sum(dtype=torch.float64).item()
-        below += change.square().sum(dtype=torch.float64).item()
+    above, below = (sum(parts) for parts in zip(*(parts_of_share(*pair, rounded) for pair in pairs), strict=True))
     return above / below if below else None
+
+
+def parts_of_share(before: Tensor, after: Tensor, rounded: Rounded) -> tuple[float, float]:
+    """Numerator and denominator of the surviving share of one matrix."""
+    change = after - before
+    above = ((rounded(after) - rounded(before)) * change).sum(dtype=torch.float64).item()
+    return above, change.square().sum(dtype=torch.float64).item()
 
 
 def predictions(walks: list[list[tuple]] | None, rounded: Rounded | None) -> dict[str, float | None]:

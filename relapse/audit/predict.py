@@ -1,8 +1,8 @@
 """What would survive each format if this model were unlearned at a learning rate: before anybody unlearns it.
 
-From the weights of one checkpoint, the rate and the grids alone, as analysis/absorption.py predicts it: parameters kept
-in bfloat16 move below the edge of AdamW's step and nowhere else. One matrix at a time is read, so that a 7B model needs
-the memory of its largest matrix. Knows weights and formats; the range is that of steps from half to twice the rate.
+From the weights of one checkpoint, the rate and the formats alone, by analysis/theory.py: weights kept in bfloat16 walk
+as AdamW would move them. Of every matrix some rows are read and walked, so that a 7B model takes minutes and the memory
+of its largest matrix. Knows weights and formats; the range is that of the theory's drifts.
 """
 
 import csv
@@ -12,15 +12,18 @@ from pathlib import Path
 
 import torch
 
-from relapse.analysis.absorption import STEPS_OF_LR, predicted
+from relapse.analysis import theory
 from relapse.analysis.bfloat16 import edge
 from relapse.audit.compare import FORMATS, does_not_fit, finite
 from relapse.models import stored
 from relapse.models.files import read_model
 from relapse.models.weights import StoredWeights
 from relapse.quantization import BACKENDS, DataFree
+from relapse.unlearning.settings import MethodSettings
 
-Sums = dict[float, list[float]]  # factor of the rate -> numerator and denominator of a surviving share
+STEPS = 500  # of the walk: about what a run takes
+LIKELY = theory.DRIFTS.index(0.3)
+Shares = tuple[float | None, ...]  # one for each of the theory's drifts
 
 
 @dataclass
@@ -29,13 +32,13 @@ class Prediction:
 
     format: str
     unfit: str | None = None
-    layers: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
-    sums: Sums = field(default_factory=lambda: {factor: [0.0, 0.0] for factor in STEPS_OF_LR})
+    layers: dict[str, Shares] = field(default_factory=dict)
+    sums: list[list[float]] = field(default_factory=lambda: [[0.0, 0.0] for _ in theory.DRIFTS])
 
     @property
-    def whole(self) -> tuple[float | None, ...]:
-        """The share of all matrices for each of STEPS_OF_LR; None where no weight could move."""
-        return tuple(above / below if below else None for above, below in self.sums.values())
+    def whole(self) -> Shares:
+        """The share of all matrices for each drift; None where no weight could move."""
+        return tuple(above / below if below else None for above, below in self.sums)
 
 
 @torch.no_grad()
@@ -56,28 +59,38 @@ def predict(
     names = [f"{layer}.weight" for layer in known.linear]
     weights = StoredWeights(folder, names if known.transposed else ())
     shapes = known.linear
-    found = [
-        Prediction(name, does_not_fit(entry, shapes) or _no_grid(entry, shapes)) for name, entry in formats.items()
-    ]
+    found = [Prediction(name, does_not_fit(entry, shapes) or _looks_at_text(entry)) for name, entry in formats.items()]
     done, whole = 0, sum(out * width for out, width in shapes.values())
     for name in names:
         weight = finite(folder, name, weights[name])
+        walks = walked(weight, lr)
         for prediction in (one for one in found if not one.unfit):
-            entry = formats[prediction.format]
-            grid = BACKENDS.get(entry["backend"]).grid(weight, BACKENDS.settings(entry))
-            sums = {factor: predicted(weight, grid, factor * lr) for factor in STEPS_OF_LR}
-            for factor, parts in sums.items():
-                for place, part in enumerate(parts):
-                    prediction.sums[factor][place] += part
-            prediction.layers[name] = tuple(above / below if below else None for above, below in sums.values())
+            rounded = rounding(formats[prediction.format])
+            parts = [theory.parts_of_share(*walk, rounded) for walk in walks]
+            prediction.layers[name] = tuple(above / below if below else None for above, below in parts)
+            stands_for = weight.numel() / walks[0][0].numel()
+            for total, part in zip(prediction.sums, parts, strict=True):
+                for place in (0, 1):
+                    total[place] += stands_for * part[place]
         done += weight.numel()
         report(done, whole)
     return found
 
 
-def _no_grid(entry: dict, shapes: dict[str, tuple[int, int]]) -> str | None:
-    backend, (_, width) = BACKENDS.get(entry["backend"]), next(iter(shapes.values()))
-    if isinstance(backend, DataFree) and backend.grid(torch.ones(1, width), BACKENDS.settings(entry)) is not None:
+def walked(weight: torch.Tensor, lr: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Sampled rows of a matrix (out, in) before and after STEPS steps at a constant rate, for each drift."""
+    settings = MethodSettings(method="npo", lr=lr, steps=STEPS)
+    return [pair for (pair,) in theory.walked({"it": weight}, ["it"], settings, STEPS)]
+
+
+def rounding(entry: dict) -> theory.Rounded:
+    """How a format rounds a matrix."""
+    backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+    return lambda matrix: backend.rounded(matrix, settings)
+
+
+def _looks_at_text(entry: dict) -> str | None:
+    if isinstance(BACKENDS.get(entry["backend"]), DataFree):
         return None
     return "it does not round weight by weight, so that nothing can be predicted"
 
@@ -93,17 +106,17 @@ def as_text(folder: Path, lr: float, found: list[Prediction]) -> str:
         f"  Predicted surviving share of an update at lr {lr:g} with weights kept in bfloat16: its edge is "
         f"{edge(lr):.4g}.",
         "",
-        f"  {'format':16}{'predicted':>10}  for steps of lr/2 to 2 lr",
+        f"  {'format':16}{'predicted':>10}  for drifts of 0.1 to 1",
     ]
     for one in found:
         low, high = min(_known(one), default=None), max(_known(one), default=None)
         range_ = one.unfit or f"{_number(low)} to {_number(high)}"
-        lines.append(f"  {one.format:16}{_number(None if one.unfit else one.whole[1]):>10}  {range_}")
+        lines.append(f"  {one.format:16}{_number(None if one.unfit else one.whole[LIKELY]):>10}  {range_}")
     fit = [one for one in found if not one.unfit]
     width = max((len(name) for one in fit for name in one.layers), default=0)
     lines += ["", f"  {'':{width}}" + "".join(f"{one.format:>15}" for one in fit)]
     for name in fit[0].layers if fit else ():
-        lines.append(f"  {name:{width}}" + "".join(f"{_number(one.layers[name][1]):>15}" for one in fit))
+        lines.append(f"  {name:{width}}" + "".join(f"{_number(one.layers[name][LIKELY]):>15}" for one in fit))
     return "\n".join(lines)
 
 
@@ -116,7 +129,7 @@ def save(out: Path, found: list[Prediction]) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with (out / "predicted.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["format", "matrix", *(f"lr x {factor:g}" for factor in STEPS_OF_LR)])
+        writer.writerow(["format", "matrix", *(f"drift {drift:g}" for drift in theory.DRIFTS)])
         for one in (one for one in found if not one.unfit):
             for name, shares in (("", one.whole), *one.layers.items()):
                 writer.writerow([one.format, name, *("" if share is None else f"{share:.6g}" for share in shares)])
