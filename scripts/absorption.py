@@ -12,7 +12,7 @@ from relapse.models.weights import StoredWeights
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import exit_on_error
-from relapse.unlearning.methods import METHODS
+from relapse.unlearning.elsewhere import settings_of
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
             else on_grid(backend, BACKENDS.settings(quantizer))
         )
         with torch.no_grad():
-            found = absorption(target, unlearned, layers, rounding, METHODS.settings(args.settings))
+            found = absorption(target, unlearned, layers, rounding, settings_of(args.settings))
         said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
         out.write_text(json.dumps(said | ended | found) + "\n")
         print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))

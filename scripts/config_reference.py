@@ -15,6 +15,7 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import json_schema
 from relapse.study.schema import _fixed_schema as fixed_schema
+from relapse.unlearning import elsewhere
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -132,6 +133,8 @@ def page() -> str:
     for name, kind in kinds.items():
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
     section("methods", json_schema(MethodSettings), METHODS)
+    for name, settings in elsewhere.SOURCES.items():
+        lines += [f"### methods with source: {name}", "", settings.__doc__, "", *table(json_schema(settings))]
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
     section("metrics", None, METRICS)
     section("evaluation", schema["evaluation"])

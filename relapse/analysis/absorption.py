@@ -35,6 +35,7 @@ from torch import Tensor
 from relapse.analysis.bfloat16 import edge
 from relapse.quantization import Calibrated, DataFree, Grid
 from relapse.quantization.settings import QuantizerSettings
+from relapse.unlearning.elsewhere import MadeElsewhere
 from relapse.unlearning.settings import MethodSettings
 
 STEPS_OF_LR = (0.5, 1.0, 2.0)  # of Adam's step over lr, for which the prediction is made
@@ -139,7 +140,7 @@ def absorption(
     unlearned: Mapping[str, Tensor],
     layers: list[str],
     rounding: Rounding,
-    method: MethodSettings,
+    method: MethodSettings | MadeElsewhere,
 ) -> dict:
     """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
@@ -148,9 +149,10 @@ def absorption(
     against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    in_bfloat16 = method.storage == "bfloat16" and method.parameters == "full"
+    full = isinstance(method, MethodSettings) and method.parameters == "full"
+    in_bfloat16 = full and method.storage == "bfloat16"
     steps = [factor * method.lr for factor in STEPS_OF_LR] if in_bfloat16 else [None]
-    if method.parameters == "lora":  # whose steps are the adapters', not the weights'
+    if not full:  # an adapter's steps are not the weights', and of a model from elsewhere no step is known
         steps = []
     expected = {step: [0.0, 0.0] for step in steps}
     half_steps, sizes = [], []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
-from relapse.models.headers import read_config, tensor_shapes, weight_files
+from relapse.models.headers import ADAPTER, read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
 from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
@@ -155,9 +155,14 @@ def random_model(architecture: dict) -> Model:
 
 
 def origin_files(folder: Path) -> list[Path]:
-    """The files of a model directory that are read, and no others that lie there. Raises ConfigError of no weights."""
+    """The files of a model directory, or of an adapter's, that are read, and no others that lie there.
+
+    Raises ConfigError of no weights.
+    """
     beside = {file for pattern in READ_FILES for file in folder.glob(pattern) if file.is_file()}
-    return sorted(file for file in beside | set(weight_files(folder)) if not file.name.startswith("."))
+    adapter = {file for file in folder.glob("adapter_*") if file.suffix in (".json", ".safetensors")}
+    weights = adapter if (folder / ADAPTER).is_file() else set(weight_files(folder))
+    return sorted(file for file in beside | weights if not file.name.startswith("."))
 
 
 def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:

@@ -15,7 +15,7 @@ import torch
 
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
-from relapse.models import bfloat16_copy
+from relapse.models import adapter, bfloat16_copy
 from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
@@ -33,6 +33,7 @@ from relapse.study.preflight import (
 )
 from relapse.text.prompts import choice_texts
 from relapse.text.windows import SEPARATOR
+from relapse.unlearning.elsewhere import MadeElsewhere, settings_of
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -151,7 +152,10 @@ def jobs(study: Mapping[str, Any], operations: float | None, there: float, remot
                     yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
             elif name in remote.rounded:
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
-        for name, entry in ((name, METHODS.settings(entry)) for name, entry in study["methods"].items()):
+        for name, entry in ((name, settings_of(entry)) for name, entry in study["methods"].items()):
+            if isinstance(entry, MadeElsewhere):
+                yield _linking(f"link {name}{several}", entry, shape, seeds)
+                continue
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, BACKENDS.settings(entry)) for entry in study["quantizers"].values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
@@ -181,6 +185,17 @@ def _stored(shape: memory.Architecture | None) -> float | None:
 def _seconds(work: float | None, operations: float | None) -> float | None:
     """Seconds of a job of `work` floating-point operations; None where one of the two is not known."""
     return IMPORTS + work / operations / EFFICIENCY if work and operations else None
+
+
+def _linking(name: str, entry: MadeElsewhere, shape: memory.Architecture | None, seeds: int) -> Job:
+    """An unlearned model from elsewhere: an adapter is merged in float32, other number formats are copied rounded."""
+    folder = location(entry.plain())
+    if folder and adapter.is_adapter(folder):
+        stored = shape and shape.parameters * (4 if entry.as_stored else memory.STORED)
+        return Job(name, seeds, shape and memory.loading(shape, 4), stored, None)
+    files = sorted(folder.iterdir()) if folder and not entry.as_stored else []
+    copies = [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(files)]
+    return Job(name, seeds, max(copies, default=0.0), sum(copies), None)
 
 
 def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, there) -> Job:

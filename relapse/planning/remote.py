@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relapse.models.files import MODEL_FILES, Architecture, Model, describe, read_config
+from relapse.models.files import MODEL_FILES, Architecture, Model, describe, location, read_config
 from relapse.runtime import hub
 from relapse.runtime.errors import RelapseError
 
@@ -41,6 +41,13 @@ def ask(study: Mapping[str, Any]) -> Remote:
                 found.rounded.add(name)
             if elsewhere := entry.get("tokenizer"):  # it may be gated where the model is not
                 hub.size_to_come(elsewhere["id"], elsewhere["revision"], ["tokenizer*"])
+        except RelapseError as error:
+            found.problems.append(str(error))
+    for name, entry in study["methods"].items():
+        if entry.get("source") != "hub" or location(entry):
+            continue
+        try:
+            found.downloads[f"methods.{name}"] = hub.size_to_come(entry["id"], entry["revision"], MODEL_FILES)
         except RelapseError as error:
             found.problems.append(str(error))
     for name, entry in study["corpora"].items():

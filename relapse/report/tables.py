@@ -132,6 +132,7 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
         lines.append(f"{corpus}: {'; '.join(filter(None, (statement, counts)))}.")
     if study.methods:
         lines += filter(None, (_per_method(study, key) for key in PER_METHOD))
+    lines += [made_elsewhere(name, entry) for name, entry in study.methods.items() if "source" in entry]
     lines += [
         f"{name}: calibrated on at most {entry['samples']} windows of {entry['sample_length']} tokens of "
         f"{entry['calibration']} text."
@@ -141,6 +142,13 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
     if study.batch_size:
         lines.append(f"Evaluation batch {study.batch_size}; LLM.int8() picks its outlier columns over a whole batch.")
     return lines
+
+
+def made_elsewhere(name: str, entry: Mapping[str, str]) -> str:
+    """Where a model comes from that no run of the study has unlearned."""
+    where = entry["path"] if entry["source"] == "local" else f"{entry['id']} at {entry['revision'][:8]}"
+    stored = "as stored" if entry["as_stored"] else "in bfloat16"
+    return f"{name}: made elsewhere ({where}), {stored}; how it was unlearned is not known here."
 
 
 PER_METHOD = {

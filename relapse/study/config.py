@@ -13,12 +13,13 @@ from typing import Any
 
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import did_you_mean
-from relapse.study import comparisons, preflight
+from relapse.study import comparisons, made_elsewhere, preflight
 from relapse.study.grids import as_written, expand
 from relapse.study.messages import line, mapping, odd_keys, shown, violations, wanted
 from relapse.study.preflight import Problem
 from relapse.study.schema import assemble, fill
 from relapse.study.strict_yaml import read_yaml
+from relapse.unlearning.elsewhere import is_made_elsewhere
 
 __all__ = ["canonical", "check_entry", "entry_names", "load", "named", "read_yaml", "resolve"]
 
@@ -54,6 +55,7 @@ def resolve(config: dict) -> dict:
     _name_methods(filled)
     problems += preflight.check(filled, [key for key, _ in problems])
     problems += _unknown_methods(filled, grids)
+    problems += made_elsewhere.problems(filled, [key for key, _ in problems])
     problems += comparisons.twins(filled, grids)
     problems += comparisons.predictions(filled, grids)
     if problems:
@@ -106,7 +108,7 @@ def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
 
 def _name_methods(filled: dict) -> None:
     for name, entry in mapping(filled.get("methods")).items():
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and not is_made_elsewhere(entry):
             entry.setdefault("method", name)
 
 

@@ -18,6 +18,7 @@ from relapse.quantization import BACKENDS, Calibrated
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.registry import with_defaults
 from relapse.study.preflight import trained_in
+from relapse.unlearning.elsewhere import is_made_elsewhere
 from relapse.unlearning.methods import METHODS
 
 # Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
@@ -54,6 +55,8 @@ class Graph:
         self.linked = [name for name in sources if name not in self.made]
         self.given = sorted({"target", "retrain"} & set(sources))  # what every method is compared with
         self.models = self.given + self.methods
+        self.elsewhere = [name for name in self.methods if is_made_elsewhere(study["methods"][name])]
+        self.unlearned = [name for name in self.methods if name not in self.elsewhere]  # by this study's own runs
         # Without what does not change a model: the twin that its results are compared with.
         self.made_how = {name: without(entry, "twin") for name, entry in study["methods"].items()}
         # Without what does not change a weight: the models that it is applied to, and whether checkpoints are kept.
@@ -176,7 +179,7 @@ class Graph:
         trained = self.each(self.trained)
         return [
             *(f"evaluate/{item}" for item in jobs),
-            *(f"unlearn/{item}" for item in self.updates),
+            *(f"unlearn/{item}" for item in self.each(self.unlearned)),
             *(f"train/{item}" for item in trained),
         ]
 
@@ -187,7 +190,7 @@ class Graph:
         return without(self.study["corpora"][corpus], "published")
 
     def origin(self, section: str, name: str) -> list[str]:
-        """The files of a local model's or corpus's folder that are read."""
+        """The files of the folder of a local corpus, model or unlearned model that are read."""
         entry = self.study[section][name]
         if not entry.get("path"):
             return []

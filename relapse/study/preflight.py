@@ -17,13 +17,14 @@ from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.text.prompts import asked_texts, prompts
+from relapse.unlearning.elsewhere import is_made_elsewhere
 from relapse.unlearning.lora import target_layers
 
 Key = tuple[str | int, ...]
 Problem = tuple[Key, str]
 
 
-class _Sound:
+class Sound:
     """Which parts of a configuration have no problem yet, and so can be looked at more closely."""
 
     def __init__(self, bad: Sequence[Key]):
@@ -35,7 +36,7 @@ class _Sound:
 
 def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
     """The problems of a configuration with its defaults filled in; parts under a key in `bad` are left out."""
-    sound = _Sound(bad)
+    sound = Sound(bad)
     problems = list(_between_keys(config, sound))
     models: dict[str, Model] = {}
     for name in _section(config, "models"):
@@ -81,7 +82,7 @@ def _section(config: dict, name: str) -> dict:
     return section if isinstance(section, dict) else {}
 
 
-def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
+def _between_keys(config: dict, sound: Sound) -> Iterator[Problem]:
     if sound("quantizers", "full") and config["quantizers"]["full"]["backend"] != "full":
         backend = config["quantizers"]["full"]["backend"]
         yield ("quantizers", "full", "backend"), f"is {backend!r}, must be full: the others are compared with it."
@@ -93,15 +94,15 @@ def _between_keys(config: dict, sound: _Sound) -> Iterator[Problem]:
     if trained and "base" not in models:
         names = " and ".join(trained)
         yield ("models", "base"), f"missing; {names} (source: train) must be trained from something."
-    if config.get("compute") == "bfloat16":
-        for name, entry in _section(config, "methods").items():
-            for key in ("storage", "state_storage"):
-                if sound("methods", name) and entry["parameters"] == "full" and entry[key] != "bfloat16":
-                    yield (
-                        ("methods", name, key),
-                        f"is {entry[key]}, must be bfloat16 with compute: bfloat16, which holds parameters and "
-                        "optimiser states in bfloat16; use compute: float32, or set it.",
-                    )
+    runs = {name: entry for name, entry in _section(config, "methods").items() if not is_made_elsewhere(entry)}
+    for name, entry in runs.items() if config.get("compute") == "bfloat16" else ():
+        for key in ("storage", "state_storage"):
+            if sound("methods", name) and entry["parameters"] == "full" and entry[key] != "bfloat16":
+                yield (
+                    ("methods", name, key),
+                    f"is {entry[key]}, must be bfloat16 with compute: bfloat16, which holds parameters and "
+                    "optimiser states in bfloat16; use compute: float32, or set it.",
+                )
     if sound("metrics", "privleak", "reference") and "privleak" in config["metrics"]:
         reference = config["metrics"]["privleak"]["reference"]
         if reference == "retrain" and sound("models") and "retrain" not in models:
@@ -133,7 +134,7 @@ def trained_in(config: dict, name: str) -> str:
     return config["models"][name].get("compute", config["compute"])
 
 
-def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
+def _group_sizes(config: dict, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
     for name, entry in _section(config, "quantizers").items():
         if not sound("quantizers", name):
             continue
@@ -149,7 +150,7 @@ def _group_sizes(config: dict, sound: _Sound, models: dict[str, Model]) -> Itera
                     yield ("quantizers", name), f"does not fit models.{origin}: {error}"
 
 
-def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
+def _window_lengths(config: dict, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
     entries = [(("models", name), name) for name in ("target", "retrain") if name in _section(config, "models")]
     entries += [(("methods", name), "target") for name in _section(config, "methods")]
     for key, model in entries:
@@ -169,12 +170,12 @@ def _window_lengths(config: dict, sound: _Sound, models: dict[str, Model]) -> It
             )
 
 
-def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator[Problem]:
+def _adapters(config: dict, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
     """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
     origin = started_from(config, "target")
     layers = models[origin].linear if origin in models else {}
     for name, entry in _section(config, "methods").items():
-        if not sound("methods", name) or entry["parameters"] != "lora":
+        if not sound("methods", name) or is_made_elsewhere(entry) or entry["parameters"] != "lora":
             continue
         if entry.get("mask") == "row":
             yield (
@@ -201,9 +202,7 @@ def _adapters(config: dict, sound: _Sound, models: dict[str, Model]) -> Iterator
                 )
 
 
-def _calibration(
-    config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]
-) -> Iterator[Problem]:
+def _calibration(config: dict, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Calibrated quantizers whose text is missing, or whose windows overrun a model's context."""
     origin = started_from(config, "target")
     context = models[origin].context if origin in models else None
@@ -225,7 +224,7 @@ def _calibration(
                 yield ("quantizers", name), f"{where}{error}"
 
 
-def _prompts(config: dict, sound: _Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
+def _prompts(config: dict, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Prompts that with their answers overrun a model's context; once for a metric and a corpus."""
     origins = {started_from(config, name) for name in ("target", "retrain") if name in _section(config, "models")}
     readable = [
@@ -263,7 +262,7 @@ def _rows(models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Prob
                 yield ("models", name), str(error)
 
 
-def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
+def _world(config: dict, sound: Sound, corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Corpora that have no multiple-choice questions for world_facts to ask; what is on the Hub has none."""
     if "world_facts" not in _section(config, "metrics") or not sound("metrics", "world_facts"):
         return
@@ -276,7 +275,7 @@ def _world(config: dict, sound: _Sound, corpora: dict[str, Corpus]) -> Iterator[
             )
 
 
-def _task_folders(config: dict, sound: _Sound) -> Iterator[Problem]:
+def _task_folders(config: dict, sound: Sound) -> Iterator[Problem]:
     """Folders with tasks for lm-evaluation-harness that are not there."""
     for name, entry in _section(config, "metrics").items():
         folder = sound("metrics", name) and entry.get("include_path")

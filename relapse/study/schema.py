@@ -18,6 +18,8 @@ from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import Settings, json_schema
 from relapse.study.messages import is_number, mapping
 from relapse.study.preflight import Problem
+from relapse.unlearning import elsewhere
+from relapse.unlearning.elsewhere import is_made_elsewhere
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -30,6 +32,9 @@ ENTRIES: dict[str, tuple[Registry, str | None]] = {
     "quantizers": (BACKENDS, "backend"),
     "metrics": (METRICS, None),
 }
+
+# source -> the schema of an unlearned model that was made elsewhere
+ELSEWHERE = {source: json_schema(settings) for source, settings in elsewhere.SOURCES.items()}
 
 # section -> what all its entries have in common
 COMMON: dict[str, type[Settings]] = {"methods": MethodSettings, "quantizers": QuantizerSettings}
@@ -62,6 +67,9 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
         if section in COMMON:
             part["additionalProperties"] = _of_class(COMMON[section])
         for name, entry in mapping(config.get(section)).items():
+            if section == "methods" and is_made_elsewhere(entry):
+                part["properties"][name] = _by_source(entry, ELSEWHERE)
+                continue
             # Only a method's `method:` may be left out.
             by_name = names_it is None or (section == "methods" and names_it not in mapping(entry))
             wanted = name if by_name else mapping(entry).get(names_it)
@@ -81,18 +89,17 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 kind["properties"]["source"]["const"]: kind
                 for kind in schema["properties"]["models"]["properties"][name]["anyOf"]
             }
-            source = entry.get("source")
-            if isinstance(source, str) and source in kinds:
-                schema["properties"]["models"]["properties"][name] = kinds[source]
-            else:
-                schema["properties"]["models"]["properties"][name] = {
-                    "type": "object",
-                    "required": ["source"],
-                    "properties": {
-                        "source": {"enum": list(kinds), "description": "Where the model comes from."},
-                    },
-                }
+            schema["properties"]["models"]["properties"][name] = _by_source(entry, kinds)
     return schema, problems
+
+
+def _by_source(entry: dict, kinds: dict[str, dict]) -> dict:
+    """The schema of the kind that an entry's source names; where it names none, one that asks for a source."""
+    source = entry.get("source")
+    if isinstance(source, str) and source in kinds:
+        return kinds[source]
+    known = {"source": {"enum": list(kinds), "description": "Where the model comes from."}}
+    return {"type": "object", "required": ["source"], "properties": known}
 
 
 def _of_class(settings: type[Settings]) -> dict:
