@@ -17,7 +17,7 @@ from relapse.models.loading import load_tokenizer
 from relapse.models.saving import save
 from relapse.planning import fit, memory
 from relapse.quantization import TOKENIZER_FILES
-from relapse.runtime.errors import RelapseError, exit_on_error
+from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.elsewhere import MadeElsewhere, settings_of
 
 # What training.json says of a model that no run of this study has made: nothing is known of its end.
@@ -56,10 +56,7 @@ def main() -> None:
     matching.must_have_tokens(args.target, origin)
     with appears_whole(args.out) as folder:
         (merge if adapter.is_adapter(origin) else link_whole)(origin, args.target, folder, settings)
-        try:
-            matching.must_differ(args.target, folder)
-        except RelapseError as error:
-            raise RelapseError(str(error).replace(str(folder), str(origin))) from None
+        matching.must_differ(args.target, folder, origin)
 
 
 if __name__ == "__main__":

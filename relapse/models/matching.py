@@ -57,13 +57,19 @@ def finite(folder: Path, name: str, weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-def must_differ(target: Path, other: Path) -> None:
-    """Read both models' weights. Raises RelapseError for one that is not finite, and where all are equal."""
+def must_differ(target: Path, other: Path, called: Path) -> None:
+    """Read both models' weights. Raises RelapseError for one that is not finite, and where all are equal.
+
+    called: the folder that the user knows `other` by.
+    """
     before, after = StoredWeights(target), StoredWeights(other)
     equal = True
     for name in after:
-        weight = finite(other, name, after[name])
+        weight = finite(called, name, after[name])
         if equal and name in before:
             equal = torch.equal(before[name], weight)
     if equal:
-        raise RelapseError(f"{other} equals {target} in every weight: it is the target, and nothing was unlearned")
+        raise RelapseError(
+            f"{called} equals {target} in every weight, as stored here: nothing was unlearned, or rounding to bfloat16 "
+            "lost all of it (as_stored: true keeps it)"
+        )

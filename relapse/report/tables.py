@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from relapse.analysis.study import Study, bits
+from relapse.analysis.study import Study, bits, made_elsewhere
 from relapse.runtime.errors import RelapseError
 
 TITLES = {  # metric -> the paper's number, its name, which way is good
@@ -142,13 +142,6 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
     if study.batch_size:
         lines.append(f"Evaluation batch {study.batch_size}; LLM.int8() picks its outlier columns over a whole batch.")
     return lines
-
-
-def made_elsewhere(name: str, entry: Mapping[str, str]) -> str:
-    """Where a model comes from that no run of the study has unlearned."""
-    where = entry["path"] if entry["source"] == "local" else f"{entry['id']} at {entry['revision'][:8]}"
-    stored = "as stored" if entry["as_stored"] else "in bfloat16"
-    return f"{name}: made elsewhere ({where}), {stored}; how it was unlearned is not known here."
 
 
 PER_METHOD = {
