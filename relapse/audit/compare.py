@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from relapse.models import stored
-from relapse.models.files import read_model
+from relapse.models.files import Model, read_model
 from relapse.models.headers import tensor_formats
+from relapse.models.matching import finite, must_have_shapes
 from relapse.models.weights import StoredWeights
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError, RelapseError
@@ -134,7 +135,7 @@ def compare(
     done, whole = 0, sum(sizes[name] for name in shared)
     for name in shared:
         before, *after = (
-            _finite(folder, name, weights[name]) for folder, weights in zip((target, *unlearned), opened, strict=True)
+            finite(folder, name, weights[name]) for folder, weights in zip((target, *unlearned), opened, strict=True)
         )
         if name in layers:
             _compare_matrix(name, before, after, updates, {one: formats[one] for one in formats if one not in unfit})
@@ -171,26 +172,12 @@ def _compare_matrix(
             survival.layers[name] = kept / squared
 
 
-def must_match(target: Path, unlearned: Sequence[Path]):
+def must_match(target: Path, unlearned: Sequence[Path]) -> Model:
     """The target's shape. Raises RelapseError for a folder that is no whole model, and for models that differ."""
     for folder in (target, *unlearned):
         stored.check(folder)
-    wanted = tensor_formats(target)
     for folder in unlearned:
-        found = tensor_formats(folder)
-        # A tied output head may be stored or not.
-        names = [name for name in wanted.keys() ^ found.keys() if name != "lm_head.weight"]
-        if names:
-            which = folder if names[0] in wanted else target
-            raise RelapseError(
-                f"{target} and {folder} are of different architectures: {which} has no {sorted(names)[0]}"
-            )
-        for name in wanted.keys() & found.keys():
-            if wanted[name][1] != found[name][1]:
-                raise RelapseError(
-                    f"{target} and {folder} are of different sizes: {name} is {wanted[name][1]} in the first and "
-                    f"{found[name][1]} in the second"
-                )
+        must_have_shapes(target, folder)
     return read_model(target)
 
 
@@ -207,12 +194,6 @@ def notes(target: Path, unlearned: Path) -> list[str]:
     if times[1] < times[0]:
         found.append("the unlearned model's files are older than the target's: are --target and --unlearned swapped?")
     return found
-
-
-def _finite(folder: Path, name: str, weight: Tensor) -> Tensor:
-    if not torch.isfinite(weight).all():
-        raise RelapseError(f"{folder}: {name} has weights that are not finite (NaN or infinite)")
-    return weight
 
 
 def _does_not_fit(entry: dict, shapes: dict) -> str | None:
