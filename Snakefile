@@ -27,6 +27,7 @@ rule all:
         rules.retained.output,
         expand(rules.table.output, number=PRODUCTS.tables),
         rules.recovery.output,
+        rules.counterfactual.output if GRAPH.compared else [],
         rules.comparison.output if PRODUCTS.published else [],
         expand(rules.figure.output, figure=PRODUCTS.figures),
         rules.timings.output,

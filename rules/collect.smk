@@ -120,6 +120,27 @@ rule recovery:
         " --metrics-dir {params.folder}/metrics --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"
 
 
+rule counterfactual:
+    input:
+        records=RECORDS,
+    output:
+        f"{RESULTS}/counterfactual.csv",
+    log:
+        log_of("counterfactual", "counterfactual"),
+    localrule: True
+    conda:
+        "../envs/conda.yaml"
+    params:
+        settings=SUMMARY,
+        folder=subpath(output[0], parent=True),
+        source=source("scripts/counterfactual.py"),
+    message:
+        "What of a quantizer's effect is the lost update and what is noise: {output}"
+    shell:
+        "python -m scripts.counterfactual --settings {params.settings} --metrics-dir {params.folder}/metrics"
+        " --out {output} > {log} 2>&1"
+
+
 rule timings:
     input:
         [f"{RESULTS}/benchmarks/{item}.json" for item in GRAPH.timed],

@@ -134,9 +134,7 @@ def stop_option(metrics):
     """How a run that stops early asks: by the metrics of its stop rule, with the study's settings."""
     if not metrics:
         return ""
-    return (
-        f"--metrics {quoted(metrics)} --batch-size {STUDY.evaluation.batch_size}"
-    )
+    return f"--metrics {quoted(metrics)} --batch-size {STUDY.evaluation.batch_size}"
 
 
 def reference_option(measured, records):
@@ -146,5 +144,12 @@ def reference_option(measured, records):
 
 def attack_options(attack, target):
     """What a job that attacks a model is given beside it: the target's folder where the attack compares with it."""
-    given = [f"--{key} {quoted(entry)}" for key, entry in ATTACKED.given(attack).items()]
+    given = [
+        f"--{key} {quoted(entry)}" for key, entry in ATTACKED.given(attack).items()
+    ]
     return " ".join(given + [f"--target {folder}" for folder in target])
+
+
+def target_option(target):
+    """The model before unlearning, for quantizers that compare a model with it."""
+    return f"--target {target}" if target else ""

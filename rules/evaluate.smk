@@ -39,6 +39,11 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
             reference=lambda wildcards, listed=listed: GRAPH.reference_records(
                 wildcards, GRAPH.names(listed, wildcards)
             ),
+            target=lambda wildcards, listed=listed: (
+                GRAPH.model("target")
+                if set(GRAPH.compared) & set(GRAPH.names(listed, wildcards))
+                else []
+            ),
             tasks=GRAPH.task_files,
             fetched=rules.fetch_tasks.output if GRAPH.harness else [],
             environment=lambda wildcards, listed=listed: GRAPH.environment(
@@ -87,6 +92,7 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
                 GRAPH.measures_reference(wildcards, GRAPH.names(listed, wildcards)),
                 input.reference,
             ),
+            target=lambda wildcards, input: target_option(input.target),
             source=lambda wildcards, listed=listed: source(
                 *GRAPH.evaluation_sources(GRAPH.names(listed, wildcards))
             ),
@@ -94,7 +100,7 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
             "Score {wildcards.model} under {params.names} on {wildcards.corpus}, seed {wildcards.seed}"
         shell:
             "{params.python} -m scripts.evaluate --checked --model {input.model} --corpus {input.corpus} {params.reference}"
-            " --quantizer {params.quantizers} --metrics {params.metrics} --evaluation {params.evaluation}"
+            " {params.target} --quantizer {params.quantizers} --metrics {params.metrics} --evaluation {params.evaluation}"
             " --compute {params.compute} --seed {wildcards.seed} --corpus-name {wildcards.corpus}"
             " --model-name {wildcards.model} --quantizer-name {params.names}"
             " --out {output.scores} --records {output.records} --timings {output.timings} > {log} 2>&1"

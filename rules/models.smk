@@ -36,7 +36,9 @@ rule link_model:
     conda:
         "../envs/conda.yaml"
     params:
-        settings=lambda wildcards: quoted(STUDY.models.entries()[name_at(wildcards.place)]),
+        settings=lambda wildcards: quoted(
+            STUDY.models.entries()[name_at(wildcards.place)]
+        ),
         # Training reads base in its own number format; target and retrain are what every variant starts from.
         stored=lambda wildcards: "--as-stored" if wildcards.place == "base" else "",
         source=source("scripts/link_model.py"),

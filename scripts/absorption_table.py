@@ -11,7 +11,7 @@ COLUMNS = (
     *("corpus", "model", "seed", "quantizer"),
     *("surviving", "predicted", "predicted_low", "predicted_high"),
     *("outside", "changed", "unchanged_value", "unchanged_code"),
-    *("edge", "zero_cell", "deviation", "half_step", "p10", "p50", "p90", "p99", "steps", "stopped_by"),
+    *("edge", "zero_cell", "deviation", "beyond_edge", "half_step", "p10", "p50", "p90", "p99", "steps", "stopped_by"),
 )
 
 

@@ -60,7 +60,7 @@ def options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--attack", type=as_json, help="what is done to the model before it is scored, as JSON")
     parser.add_argument("--attacked-with", type=as_json, help="the quantizer that the attack names: an entry, as JSON")
-    parser.add_argument("--target", type=Path, help="the target's folder, for an attack that compares with it")
+    parser.add_argument("--target", type=Path, help="the model before unlearning, for what compares with it")
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("corpus", "model"):

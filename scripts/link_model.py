@@ -1,4 +1,4 @@
-"""A model that is not trained here: link a local directory or a pinned Hub snapshot into the results.
+"""A model that is not trained here: link a local folder, a pinned Hub snapshot or a package's model into the results.
 
 Weights that are not stored in bfloat16 are copied and rounded to it, so that every variant starts from the same values.
 """

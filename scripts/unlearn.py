@@ -108,7 +108,9 @@ def main() -> None:
             method,
             settings,
             args.seed,
-            lambda step, forget_loss, retain_loss: progress(step, forget=forget_loss, retain=retain_loss),
+            lambda step, forget_loss, retain_loss, clip: progress(
+                step, forget=forget_loss, retain=retain_loss, clip=clip
+            ),
             rule,
             other,
         )

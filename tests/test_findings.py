@@ -105,3 +105,27 @@ def test_eight_bit_is_equivalent_as_stated():
         if r["metric"] == "knowledge" and "int8" in r["quantizer"]
     ]
     assert f"within 5 points for {same.count('yes')} of {len(same)} models" in TEXT
+
+
+def test_differences_of_counterfactuals_are_the_tables():
+    """Every difference that the first section states, of `npo_klr`, in the order in which it states them."""
+    found = {
+        (row["quantizer"], row["part"]): row
+        for row in rows("counterfactual-parts.csv")
+        if row["model"] == "npo_klr" and row["metric"] == "knowledge"
+    }
+    wanted = [
+        ("rtn-int4", "update", "from_quantized"),
+        ("bnb-fp4", "update", "from_quantized"),
+        ("rtn-int4", "noise", "from_full"),
+        ("bnb-fp4", "noise", "from_full"),
+        ("bnb-nf4", "quantized", "from_full"),
+        ("bnb-nf4", "update", "from_full"),
+        ("bnb-nf4", "noise", "from_full"),
+    ]
+    section = PAGES["findings.md"].split("## What brings the knowledge back")[1].split("\n## ")[0]
+    stated = re.findall(r"-?\d+\.\d \[-?\d+\.\d, -?\d+\.\d\]", re.sub(r"\s+", " ", section))
+    for cell, (quantizer, part, key) in zip(stated, wanted, strict=True):
+        row = found[quantizer, part]
+        numbers = (f"{float(row[key + end]):.1f}" for end in ("", "_low", "_high"))
+        assert cell == "{} [{}, {}]".format(*numbers), (quantizer, part)

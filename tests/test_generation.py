@@ -54,6 +54,14 @@ def test_sampling_does_not_depend_on_the_batch(model, tokenizer, top_k):
     assert texts[0] != generate(model, tokenizer, PROMPTS, 12, BatchSize(3), sampling=Sampling(0.9, 4, top_k))
 
 
+def test_top_p_draws_from_the_fewest_likeliest_tokens():
+    # Probabilities 0.5, 0.3, 0.15, 0.05: 0.8 takes the first two, 0.81 the first three, 0.01 the first alone.
+    logits = torch.tensor([[0.3, 0.5, 0.05, 0.15]]).log().repeat(400, 1)
+    for top_p, drawn in ((0.8, {0, 1}), (0.81, {0, 1, 3}), (0.01, {1}), (1.0, {0, 1, 2, 3})):
+        generators = [torch.Generator().manual_seed(number) for number in range(400)]
+        assert set(_choose(logits, Sampling(1.0, 0, top_p=top_p), generators).tolist()) == drawn, top_p
+
+
 def test_sampling_follows_the_distribution(model, tokenizer):
     ids = tokenizer("Ada", return_tensors="pt")["input_ids"]
     with torch.inference_mode():

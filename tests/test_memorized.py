@@ -80,6 +80,41 @@ def test_sampling_draws_from_the_fifty_likeliest_unless_told_otherwise(loaded):
     assert texts("verbmem_forget_sampled", top_k=1) == texts("verbmem_forget")
 
 
+def test_top_p_is_a_number_or_the_models_own(loaded):
+    corpus = SimpleNamespace(verbmem=[{"prompt": "Ada Moss, born", "gt": "in Lund"}])
+    own = loaded[0].generation_config
+
+    def text(top_p):
+        (record,) = records(loaded, corpus, "verbmem_forget_sampled", max_new_tokens=20, top_p=top_p)
+        return record["generated"]
+
+    before = own.top_p
+    try:
+        for value, same in ((None, 1.0), (1.0, 1.0), (1e-6, 1e-6)):
+            own.top_p = value
+            assert text("model") == text(same)
+    finally:
+        own.top_p = before
+    (greedy,) = records(loaded, corpus, "verbmem_forget", max_new_tokens=20)
+    assert text(1e-6) == greedy["generated"] != text(1.0)
+
+
+@pytest.mark.parametrize(("bos", "kept"), [(False, "one two three"), (True, "one two")])
+def test_a_truth_may_have_bos_among_its_tokens(loaded, bos, kept):
+    """Three tokens of a truth, words and BOS being one token each, as MUSE cuts it."""
+
+    class Words:
+        def __call__(self, text, add_special_tokens=True):
+            return {"input_ids": ["<s>"] * add_special_tokens + text.split()}
+
+        def decode(self, ids, skip_special_tokens):
+            return " ".join(token for token in ids if token != "<s>")
+
+    run = Evaluated(loaded[0], Words(), SimpleNamespace(verbmem=[{"gt": "one two three four"}]), BatchSize(1), 0)
+    settings = METRICS.settings({"max_new_tokens": 3, "truth_bos": bos}, "verbmem_forget")
+    assert METRICS.get("verbmem_forget")._truths(run, settings) == [kept]
+
+
 def test_a_model_that_knows_every_answer_scores_100_though_its_text_goes_on(tiny_llama):
     """Trained on pairs as TOFU's are joined; only `until` ends its answers, since no end of sequence stands there."""
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)

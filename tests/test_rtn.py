@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from relapse.quantization import BACKENDS
 from relapse.quantization.rtn import dequantize, quantize
 
 
@@ -71,3 +72,11 @@ def test_row_is_one_group_of_the_whole_row():
     weight = torch.randn(4, 32, generator=torch.Generator().manual_seed(1))
     for got, wanted in zip(quantize(weight, 4, "row"), quantize(weight, 4, 32), strict=True):
         assert torch.equal(got, wanted)
+
+
+def test_mid_rise_has_the_same_step_and_no_level_at_zero():
+    # D = 7.5 / 7.5 = 1: the levels are -7.5 to 7.5, and weights near zero go to -0.5 or 0.5.
+    weight = torch.tensor([[0.01, -0.01, 0.99, 1.01, 7.5, -7.5, 0.0, -3.2]])
+    settings = BACKENDS.settings({"backend": "rtn", "bits": 4, "group_size": 8, "levels": "mid_rise"})
+    assert BACKENDS.get("rtn").rounded(weight, settings).tolist() == [[0.5, -0.5, 0.5, 1.5, 7.5, -7.5, 0.5, -3.5]]
+    assert BACKENDS.get("rtn").grid(weight, settings).levels.tolist() == [code + 0.5 for code in range(-8, 8)]

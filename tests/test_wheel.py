@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from relapse.runtime.registry import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = {"pytest", "pytest-xdist", "ruff", "snakefmt"}
+TOOLS = {"xllamacpp", "pytest", "pytest-xdist", "ruff", "snakefmt"}
 
 
 def test_its_dependencies_are_those_of_the_lock():
@@ -46,7 +46,7 @@ def needed(requirements, found):
 def test_the_wheel_audits_in_an_environment_of_its_dependencies_alone(tiny_llama, tmp_path):
     """They are linked from this environment, so that no index is asked; nothing else of it can be imported."""
     source = tmp_path / "source"
-    for part in ("relapse", "scripts", "schemas"):
+    for part in ("relapse", "scripts"):
         shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", source)
     pip = [sys.executable, "-m", "pip"]

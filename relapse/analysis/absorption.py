@@ -19,6 +19,7 @@ values (`unchanged_value`) say nothing there.
 Knows weights and grids; nothing of scores.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,10 +126,12 @@ def absorption(
     total, by_layer, histogram = Sums(), {}, Histogram()
     full = isinstance(method, MethodSettings) and method.parameters == "full"
     in_bfloat16 = full and method.storage == "bfloat16"
-    half_steps, sizes = [], []
+    half_steps, sizes, beyond = [], [], 0.0
+    limit = edge(method.lr) if in_bfloat16 else math.inf
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before
+        beyond += change[before.abs() >= limit].square().sum(dtype=torch.float64).item()
         (quantized_before, grid), (quantized_after, new_grid) = (
             rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
@@ -159,7 +162,8 @@ def absorption(
     sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
     return total.shares() | {
         "outside": _ratio(outside, outside + total.squared),
-        "edge": edge(method.lr) if in_bfloat16 else None,
+        "edge": limit if in_bfloat16 else None,
+        "beyond_edge": _ratio(beyond, total.squared) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
         "change_over_local_step": {
             f"p{100 * quantile:g}": sizes_of_change.kthvalue(

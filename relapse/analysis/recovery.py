@@ -155,7 +155,7 @@ def corrected(rows: Sequence[Recovery]) -> list[Recovery]:
     return result
 
 
-def _known(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -> Known:
+def known(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -> Known:
     """A model's score on a metric; for `knowledge` the mean of the two metrics."""
     scores = reader.scores(corpus, model, quantizer)
     return scores[metric] if metric in scores else (scores[KNOWLEDGE[0]] + scores[KNOWLEDGE[1]]) * 0.5
@@ -165,10 +165,10 @@ def _row(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -
     """The row with uncorrected p values, and the lower end of the interval of what was forgotten."""
 
     def change(name: str) -> Known:
-        return _known(reader, corpus, name, quantizer, metric) - _known(reader, corpus, name, "full", metric)
+        return known(reader, corpus, name, quantizer, metric) - known(reader, corpus, name, "full", metric)
 
-    target = _known(reader, corpus, "target", quantizer, metric)
-    full, quantized = (_known(reader, corpus, model, name, metric) for name in ("full", quantizer))
+    target = known(reader, corpus, "target", quantizer, metric)
+    full, quantized = (known(reader, corpus, model, name, metric) for name in ("full", quantizer))
     difference, gap = change(model), target - full
     value, (error, degrees) = difference.measured, standard_error(difference)
     twin = reader.study.methods[model].get("twin")

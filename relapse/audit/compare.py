@@ -123,7 +123,7 @@ def compare(
     known = must_match(target, unlearned)
     layers = {f"{layer}.weight": shape for layer, shape in known.linear.items()}
     updates = [Update(folder, {name: Survival() for name in formats}) for folder in unlearned]
-    unfit = {name: reason for name, entry in formats.items() if (reason := _does_not_fit(entry, known.linear))}
+    unfit = {name: reason for name, entry in formats.items() if (reason := does_not_fit(entry, known.linear))}
     for update in updates:
         update.notes = notes(target, update.folder)
         for name, reason in unfit.items():
@@ -196,7 +196,8 @@ def notes(target: Path, unlearned: Path) -> list[str]:
     return found
 
 
-def _does_not_fit(entry: dict, shapes: dict) -> str | None:
+def does_not_fit(entry: dict, shapes: dict) -> str | None:
+    """Why a format cannot hold layers of these (out, in) shapes; None where it can."""
     try:
         BACKENDS.get(entry["backend"]).check(shapes, BACKENDS.settings(entry))
     except ConfigError as error:

@@ -21,6 +21,12 @@ def audit(args: argparse.Namespace) -> None:
     formats = {name: FORMATS[name] for name in args.format} if args.format else FORMATS
     if args.output and args.output.is_file():
         raise RelapseError(f"--output {args.output} is a file: name a folder")
+    if (args.unlearned is None) == (args.predict is None):
+        raise RelapseError("give either --unlearned, to compare models, or --predict with a learning rate")
+    if args.predict is not None and args.predict <= 0:
+        raise RelapseError(f"--predict {args.predict:g}: a learning rate is above 0")
+    if args.corpus and args.predict:
+        raise RelapseError("--corpus scores unlearned models, and --predict has none: leave one of them out")
     if args.corpus:
         read_folder(args.corpus)  # raises for what is no corpus, before weights are read
     with tqdm(unit="weights", unit_scale=True, disable=None, leave=False) as bar:
@@ -29,7 +35,17 @@ def audit(args: argparse.Namespace) -> None:
             bar.total = whole
             bar.update(done - bar.n)
 
-        updates = compare(args.target, args.unlearned, formats, report)
+        if args.predict:
+            from relapse.audit import predict
+
+            found = predict.predict(args.target, args.predict, formats, report)
+        else:
+            updates = compare(args.target, args.unlearned, formats, report)
+    if args.predict:
+        print(predict.as_text(args.target, args.predict, found))
+        if args.output:
+            print(f"\nWritten: {predict.save(args.output, found)}")
+        return
     sentences = [describe(args.target, update) for update in updates]
     for update, said in zip(updates, sentences, strict=True):
         print(page.as_text(update, said), end="\n\n")
@@ -106,7 +122,9 @@ def parser() -> argparse.ArgumentParser:
     said = "does an unlearned checkpoint stay unlearned in the format that ships? From weights alone"
     one = commands.add_parser("audit", help=said, description=said)
     one.add_argument("--target", type=Path, required=True, help="folder of the model before unlearning")
-    one.add_argument("--unlearned", type=Path, nargs="+", required=True, help="folders of models after unlearning")
+    one.add_argument("--unlearned", type=Path, nargs="+", help="folders of models after unlearning")
+    said = "in place of --unlearned: what would survive of an update at this learning rate, from the target alone"
+    one.add_argument("--predict", type=float, metavar="LR", help=said)
     one.add_argument("--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"of: {', '.join(FORMATS)}")
     one.add_argument("--output", type=Path, metavar="DIR", help="also write JSON, CSV, a figure and an HTML page there")
     one.add_argument("--corpus", type=Path, metavar="DIR", help="also score both models on it (MUSE's layout): slow")

@@ -19,7 +19,7 @@ from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.models.loading import check_vocabulary, load_tokenizer
 from relapse.models.saving import versions
 from relapse.planning import fit, memory
-from relapse.quantization import BACKENDS, read_versions
+from relapse.quantization import BACKENDS, Compared, read_versions
 from relapse.quantization.calibration import read_facts
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.batching import BatchSize
@@ -123,11 +123,11 @@ def evaluate(
     metrics: name -> settings; None stands for the paper's M1 to M4 with their defaults, PrivLeak only where
     `reference` is given. evaluation: None stands for its defaults. reference: the retrain model's records, or "self"
     if this is the retrain model. model_dir: for a calibrated quantizer the checkpoint it wrote, whose facts about its
-    text are returned too. attack: what is done to the quantized model before it is scored; target: the target's folder,
-    and attacked_with: the quantizer that the attack names, where it needs them. bitsandbytes' int8 chooses its outlier
-    columns over a batch, so the batch size is part of the settings that are returned; `smallest_batch` is returned too
-    where memory did not hold as many. limit: only the first so many items of each part of the corpus. Raises
-    RelapseError.
+    text are returned too. attack: what is done to the quantized model before it is scored; target: the folder of the
+    model before unlearning, where the attack or a `Compared` quantizer needs it, and attacked_with: the quantizer that
+    the attack names. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size is part of the
+    settings that are returned; `smallest_batch` is returned too where memory did not hold as many. limit: only the
+    first so many items of each part of the corpus. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = evaluation or Evaluation()
@@ -137,7 +137,8 @@ def evaluate(
     backend = BACKENDS.get(quantizer.backend)
     corpus = read_folder(corpus_dir) if limit is None else first(read_folder(corpus_dir), limit)
     with stopwatch.part("load"):
-        model = backend.load(model_dir, quantizer, dtype)
+        compared = (target,) if isinstance(backend, Compared) else ()
+        model = backend.load(model_dir, quantizer, dtype, *compared)
         tokenizer = load_tokenizer(model_dir, asked_texts(corpus))
     check_vocabulary(model, tokenizer, model_dir, asked_texts(corpus))
     run = Evaluated(model, tokenizer, corpus, BatchSize(evaluation.batch_size), seed)

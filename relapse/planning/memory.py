@@ -109,7 +109,11 @@ def unlearning(
         kept = 0.0 if adapted else weights
     elif settings.reference == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)
-    rows = 1 if method.sure and settings.mask == "row" else 0  # the forget gradient, beside the whole one
+    # Beside the gradient: the forget gradient of a mask of rows, and the sum of a batch's parts, both in float32.
+    in_float32 = 4 / width
+    rows = in_float32 if method.sure and settings.mask == "row" else 0
+    if windows < settings.batch_size and width < 4 and not adapted:
+        rows += in_float32 - 1  # a part's gradient is let go as it is added
     # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.
     states = (2 if settings.optimizer != "sign" else 0) + (2 if settings.storage == "bfloat16_kahan" else 0)
     states += 2 if method.negated else 0  # the target; the reinforced weights while the negated ones are looked at

@@ -4,8 +4,9 @@ Knows the contract, and which weights every backend touches: the weights of the 
 transformer blocks. Embeddings, biases and the output head keep their values, as in bitsandbytes and llm-compressor.
 Knows nothing of how any backend quantizes; that is one file per backend in this package.
 
-There are two kinds. A `DataFree` backend looks at weights alone, and quantizes in the process that scores. A
-`Calibrated` one looks at text too, takes longer, and writes a checkpoint that is scored afterwards.
+There are three kinds. A `DataFree` backend looks at weights alone, and quantizes in the process that scores. A
+`Calibrated` one looks at text too, takes longer, and writes a checkpoint that is scored afterwards. A `Compared` one
+looks at the target's weights too, to take the effect of another apart.
 
 The configuration is checked against this package, so no module here imports transformers at its top level.
 """
@@ -129,6 +130,20 @@ class RoundedWeights(DataFree):
                 raise RelapseError(f"{model_dir}: the weight of {name} is not finite")
             weight.copy_(self.rounded(weight, settings))
         return model
+
+
+class Compared(Backend):
+    """A backend that looks at the weights of the model and of its target."""
+
+    @abstractmethod
+    def load(
+        self,
+        model_dir: str | Path,
+        settings: Any,
+        dtype: torch.dtype = torch.float32,
+        target_dir: str | Path | None = None,
+    ) -> Any:
+        """As `Backend.load`. Raises ConfigError without a `target_dir`, the folder of the model before unlearning."""
 
 
 class Calibrated(Backend):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Progress:
-    """Prints `step/steps`, the losses and the remaining time, about `lines` times over the whole run."""
+    """Prints `step/steps`, the losses and the remaining time: at the first step, and about `lines` times in all."""
 
     def __init__(self, steps: int, lines: int = 20):
         self.steps, self.every, self.start = steps, max(1, steps // lines), time.monotonic()
@@ -21,7 +21,7 @@ class Progress:
 
     def __call__(self, step: int, **losses: float) -> None:
         """Hear of a finished `step` (from 1)."""
-        if step % self.every and step != self.steps:
+        if step % self.every and step not in (1, self.steps):
             return
         self.history.append({"step": step} | losses)
         seconds = time.monotonic() - self.start

@@ -15,7 +15,7 @@ from relapse.corpora.settings import CorpusSettings
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric, task_files_of
 from relapse.models.files import origin_files
-from relapse.quantization import BACKENDS, Calibrated
+from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
 from relapse.study.preflight import trained_in
@@ -60,10 +60,10 @@ class Graph:
         # Checkpoints that are deleted once used: these quantizers', of these models.
         self.deleted = [name for name in self.calibrated if not study.quantizers[name].keep]
         self.not_target = [name for name in self.models if name != "target"]
-        # Those that round weights in the process that needs them.
-        self.rounding = [
-            name for name in self.quantizers if self.backends[name].name != "full" and name not in self.calibrated
-        ]
+        # Those that look at the target too, and those that round weights in the process that needs them.
+        self.compared = [name for name in self.quantizers if isinstance(self.backends[name], Compared)]
+        data_free = [name for name in self.quantizers if isinstance(self.backends[name], DataFree)]
+        self.rounding = [name for name in data_free if self.backends[name].name != "full"]
 
     # ---- files
 
@@ -276,7 +276,9 @@ class Graph:
         return [registered, *map(METRICS.source, self.stop_metrics(method))]
 
     def backend_sources(self, quantizers: Iterable[str]) -> list[str]:
-        return sorted({BACKENDS.source(self.backends[name].name) for name in quantizers})
+        entries = [self.rounded_how[name] for name in quantizers]
+        entries += [entry["quantizer"] for entry in entries if "quantizer" in entry]
+        return sorted({BACKENDS.source(entry["backend"]) for entry in entries})
 
     def evaluation_sources(self, quantizers: list[str]) -> list[str]:
         calibrated = ["scripts/quantize.py"] if quantizers[0] in self.calibrated else []

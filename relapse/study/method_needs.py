@@ -55,6 +55,8 @@ def _adapters(name: str, entry: MethodSettings, origin: str, model: Model) -> It
     """LoRA where it has no meaning: masks of rows, masks of what has no adapter, layers that there are not."""
     if entry.parameters != "lora":
         return
+    if entry.region != "all":
+        yield ("methods", name, "region"), "must be all with parameters: lora, whose steps are those of adapters."
     if isinstance(entry, Sure) and entry.mask == "row":
         yield (
             ("methods", name, "mask"),

@@ -57,6 +57,7 @@ class Products:
         wanted = {
             # A bar for every point of a grid would be none.
             "retained_knowledge": (set(graph.entries) <= set(graph.entries.values()), [f"{result}/retained.csv"]),
+            "counterfactual": (bool(graph.compared), [f"{result}/counterfactual.csv"]),
             "survival": (graph.absorptions, why),
             "lr": (graph.absorptions and any(len(found) > 1 for found in rates.values()), why),
             "formats": (

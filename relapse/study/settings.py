@@ -14,7 +14,7 @@ from relapse.corpora import SOURCES
 from relapse.corpora.settings import CorpusSettings
 from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
-from relapse.models.settings import HubModel, LocalModel, RandomModel
+from relapse.models.settings import MADE_ELSEWHERE, HubModel, LocalModel, PackageModel, RandomModel
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import Registry
@@ -28,8 +28,8 @@ from relapse.unlearning.settings import MethodSettings
 PATTERN = "^[a-z0-9][a-z0-9._-]*$"
 ALLOWED = "lower-case letters, digits, dots, dashes and underscores, a letter or digit first"
 
-BaseModel = Annotated[RandomModel | LocalModel | HubModel, Field(discriminator="source")]
-GivenModel = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="source")]
+BaseModel = Annotated[RandomModel | LocalModel | HubModel | PackageModel, Field(discriminator="source")]
+GivenModel = Annotated[TrainedModel | LocalModel | HubModel | PackageModel, Field(discriminator="source")]
 # section -> what its entries name
 REGISTRIES: dict[str, Registry] = {
     "corpora": SOURCES,
@@ -39,12 +39,7 @@ REGISTRIES: dict[str, Registry] = {
     "metrics": METRICS,
 }
 # source -> the class of a models entry
-MODELS: dict[str, type[RandomModel | LocalModel | HubModel | TrainedModel]] = {
-    "random": RandomModel,
-    "local": LocalModel,
-    "hub": HubModel,
-    "train": TrainedModel,
-}
+MODELS: dict[str, type[Settings]] = {"random": RandomModel, "train": TrainedModel, **MADE_ELSEWHERE}
 
 
 def names(*taken: str) -> dict[str, Any]:
@@ -86,7 +81,7 @@ class Models(Settings):
         description="Never saw the text to forget; may be left out where metrics.privleak.reference is a number.",
     )
 
-    def entries(self) -> dict[str, RandomModel | LocalModel | HubModel | TrainedModel]:
+    def entries(self) -> dict[str, BaseModel | GivenModel]:
         """Those that there are, by name."""
         return {name: entry for name, entry in self if entry is not None}
 

@@ -6,6 +6,8 @@ import torch
 
 from relapse.unlearning.settings import MethodSettings
 
+KERNEL = {"adamw_fused": {"fused": True}, "adamw_foreach": {"foreach": True}}
+
 
 class SignDescent(torch.optim.Optimizer):
     """signSGD (arXiv 1802.04434, Alg. 1): w <- w - lr sign(gradient). It keeps no states."""
@@ -25,4 +27,4 @@ def optimizer_of(parameters: Sequence[torch.nn.Parameter], settings: MethodSetti
     """The optimiser that a method's entry asks for."""
     if settings.optimizer == "sign":
         return SignDescent(parameters, settings.lr)
-    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, **KERNEL[settings.optimizer])

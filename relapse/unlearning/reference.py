@@ -7,7 +7,7 @@ does with them is the method's.
 import copy
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -111,6 +111,27 @@ class Reference:
         """
         rows = [self.tables[half][i] for i in indices] if half in self.tables else self._forward(half, indices)
         return [row.to(self.device).float() for row in rows]
+
+    def sides(self, tokens: Mapping[str, Tokens], rows: Mapping[str, Sequence[int]]) -> dict[str, Side]:
+        """The halves of a step: the model's tokens on the windows `rows`, with the reference's values for them.
+
+        A resident reference sees all halves in one batch, as the model did: logits in bfloat16 depend on a batch's
+        shape, and the KL divergence of two equal models would not be 0.
+        """
+        if self.model is None or "logits" not in (self.needs[half] for half in tokens):
+            return {half: self.side(half, tokens[half], rows[half]) for half in tokens}
+        windows = [self.windows[half][i] for half in tokens for i in rows[half]]
+        with torch.no_grad(), self.without_adapters(self.model), evaluating(self.model):
+            rest = predict(self.model, windows)
+        sides = {}
+        for half in tokens:
+            seen, rest = rest.split(len(rows[half]))
+            sides[half] = (
+                Side(tokens[half], seed=self.seed, reference_logits=seen.logits)
+                if self.needs[half] == "logits"
+                else self.side(half, tokens[half], rows[half])
+            )
+        return sides
 
     def side(self, half: str, tokens: Tokens, indices: Sequence[int]) -> Side:
         """The model's `tokens` on windows `indices`, with the reference's values for them."""

@@ -7,8 +7,8 @@ weight tensor. Knows gradients and which weights they let move; the losses and t
 Its released code does something else twice over, so there are three masks, and a control:
 
 - `paper`: modules, chosen once. The others leave the optimiser, so that not even momentum moves them.
-- `row`: rows of weight matrices, chosen at every step from that step's forget gradient. The mask is put on the
-gradient, so that AdamW's momentum still moves a row for some steps after it was last chosen.
+- `row`: rows of weight matrices, and single elements of vectors, chosen at every step from that step's forget gradient.
+The mask is put on the gradient, so that AdamW's momentum still moves a row for some steps after it was last chosen.
 - `released`: no mask, and the forget gradient twice, which is what the released code comes to when it runs.
 - `random`: for every module that `paper` keeps, one with as many weights drawn at random.
 """
@@ -64,13 +64,13 @@ def module_saliency(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def row_saliency(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """L2 norm of every row: (rows,) float32 for each gradient (rows, ...); a vector counts as one row, (1,)."""
+    """L2 norm of every row: (rows,) float32 for each gradient (rows, ...); of a vector each element is a row."""
     return [torch.linalg.vector_norm(_rows(gradient).float(), dim=1) for gradient in gradients]
 
 
 def _rows(tensor: torch.Tensor) -> torch.Tensor:
-    """A view (rows, width) of a weight or its gradient; a vector is one row."""
-    return tensor.reshape(1, -1) if tensor.dim() == 1 else tensor.reshape(len(tensor), -1)
+    """A view (rows, width) of a weight or its gradient; a vector's elements are rows, as in the released code."""
+    return tensor.reshape(len(tensor), -1)
 
 
 def threshold(saliency: torch.Tensor, percentile: float) -> torch.Tensor:

@@ -32,10 +32,13 @@ class MethodSettings(Settings):
 
     method: str = Field(description="Registered method; the entry's own name where left out.")
     lr: Positive = Field(description="Learning rate, without weight decay; its peak where it varies.")
-    optimizer: Literal["adamw_fused", "sign"] = Field(
+    optimizer: Literal["adamw_fused", "adamw_foreach", "sign"] = Field(
         "adamw_fused",
-        description="AdamW, or sign: every weight moves by lr against the sign of its gradient (signSGD, arXiv "
-        "1802.04434; for unlearning: arXiv 2510.00761).",
+        description="AdamW or signSGD. The kernel of AdamW matters where parameters and states are bfloat16 themselves "
+        "(compute: bfloat16): adamw_fused rounds once a step; adamw_foreach, what `adamw_torch` of transformers 4.40 "
+        "and so the released code runs on a GPU, rounds after every operation, so that other weights move. sign: "
+        "every weight moves by lr against the sign of its gradient (arXiv 1802.04434; for unlearning: arXiv "
+        "2510.00761).",
     )
     lr_schedule: Literal["constant", "linear"] = Field(
         "constant",
@@ -83,6 +86,11 @@ class MethodSettings(Settings):
         "as when a bfloat16 model is trained directly; bfloat16 stochastically, so that small steps survive on "
         "average; bfloat16 to nearest with Kahan's compensation, so that what was lost counts in the next step; or "
         "float32. With parameters: lora, what the merged weights are rounded to, once.",
+    )
+    region: Literal["all", "below_edge", "beyond_edge"] = Field(
+        "all",
+        description="Which values may move, a control: all; those that lie, in the target, below the edge from which "
+        "on bfloat16 loses a step of lr; or those beyond it. Needs parameters: full.",
     )
     state_storage: Literal["bfloat16", "float32"] = Field(
         "float32",

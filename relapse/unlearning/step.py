@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from relapse.runtime.batching import BatchSize
-from relapse.text.windows import predict, predicted
+from relapse.text.windows import predict
 from relapse.unlearning import saliency
+from relapse.unlearning.gradients import Shares, added_in_float32
 from relapse.unlearning.methods import Method, Side
-from relapse.unlearning.reference import Reference, Windows, batches
+from relapse.unlearning.reference import Reference, batches
 from relapse.unlearning.settings import MethodSettings
 
 Pairs = Sequence[tuple[int, int]]
@@ -39,10 +40,10 @@ def sides_of(
     """The method's halves, from one forward pass. rows: half -> indices of its windows; without one it is left out."""
     halves = [half for half in method.halves if half in rows]
     windows = [reference.windows[half][i] for half in halves for i in rows[half]]
-    rest, sides = predict(model, windows, method.block(settings)), {}
+    rest, tokens = predict(model, windows, method.block(settings)), {}
     for half in halves:
-        tokens, rest = rest.split(len(rows[half]))
-        sides[half] = reference.side(half, tokens, rows[half])
+        tokens[half], rest = rest.split(len(rows[half]))
+    sides = reference.sides(tokens, rows)
     if "other" in sides:
         sides["forget"].other = sides.pop("other")
     return sides
@@ -123,20 +124,21 @@ def gradients_of_step(
     for parameter in parameters:
         parameter.grad = None
     masks_rows = method.sure and settings.mask == "row"
-    forget_gradients = [torch.zeros_like(parameter) for parameter in parameters] if masks_rows else None
+    forget_gradients = [torch.zeros_like(one, dtype=torch.float32) for one in parameters] if masks_rows else None
     chosen, paired = zip(*pairs, strict=True)
     shares = [Shares(reference.windows["forget"], chosen, method.forget_mean(settings))]
     if method.constrained:
         shares.append(Shares(reference.windows["retain"], paired, method.retain_mean(settings)))
-    sums = [0.0, 0.0]
-    for part in batches(len(pairs), micro_batch):
-        losses = losses_of_step(model, method, settings, reference, [pairs[row] for row in part])
-        weighted = list(losses)
-        for place, share in enumerate(shares):
-            weighted[place] = losses[place] * share(part)
-            sums[place] += weighted[place].item()
-        if all(map(math.isfinite, sums)):
-            backward(tuple(weighted), parameters, method, settings, alpha, forget_gradients)
+    sums, parts = [0.0, 0.0], batches(len(pairs), micro_batch)
+    with added_in_float32(parameters, len(parts)):
+        for part in parts:
+            losses = losses_of_step(model, method, settings, reference, [pairs[row] for row in part])
+            weighted = list(losses)
+            for place, share in enumerate(shares):
+                weighted[place] = losses[place] * share(part)
+                sums[place] += weighted[place].item()
+            if all(map(math.isfinite, sums)):
+                backward(tuple(weighted), parameters, method, settings, alpha, forget_gradients)
     if masks_rows:
         let_rows_through(parameters, forget_gradients, settings.percentile)
     return sums[0], sums[1]
@@ -145,15 +147,6 @@ def gradients_of_step(
 def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
     """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
     for parameter, gradient in zip(parameters, forget_gradients, strict=True):
-        parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+        total = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+        parameter.grad = total.to(parameter.dtype)
     saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)
-
-
-class Shares:
-    """What part of a batch's loss some of its rows make up: by predicted tokens, or by windows."""
-
-    def __init__(self, windows: Windows, chosen: Sequence[int], mean: str):
-        self.sizes = [predicted(windows[i]) if mean == "tokens" else 1 for i in chosen]
-
-    def __call__(self, rows: Sequence[int]) -> float:
-        return sum(self.sizes[row] for row in rows) / sum(self.sizes)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
+CHUNK = 1 << 24  # weights whose random bits are drawn at a time: 64 MB
 STORAGE = {
     "bfloat16": torch.bfloat16,
     "bfloat16_stochastic": torch.bfloat16,
@@ -22,7 +23,8 @@ def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Genera
     """Round float32 tensors in place to what `storage` can hold.
 
     `bfloat16` and `bfloat16_kahan` round to nearest, ties to even; `bfloat16_stochastic` to one of the two neighbours,
-    with the probability that makes the expectation exact, drawn from `generator`.
+    with the probability that makes the expectation exact, drawn from `generator`, on its device and a part of a tensor
+    at a time.
     """
     if storage == "float32":
         return
@@ -31,11 +33,11 @@ def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Genera
             tensor.copy_(tensor.to(torch.bfloat16))
         else:
             # bfloat16 is float32's upper half: adding 16 random bits carries into it with the right probability.
-            bits = tensor.view(torch.int32)
-            noise = torch.randint(
-                0, 1 << 16, bits.shape, dtype=torch.int32, generator=generator, device=generator.device
-            )
-            bits.add_(noise.to(bits.device)).bitwise_and_(-(1 << 16))
+            for bits in tensor.view(torch.int32).view(-1).split(CHUNK):  # views
+                noise = torch.randint(
+                    0, 1 << 16, bits.shape, dtype=torch.int32, generator=generator, device=generator.device
+                )
+                bits.add_(noise.to(bits.device)).bitwise_and_(-(1 << 16))
 
 
 class Rounding:

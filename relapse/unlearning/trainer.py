@@ -21,6 +21,7 @@ from relapse.unlearning.methods import Method
 from relapse.unlearning.negation import Negation
 from relapse.unlearning.optimizers import optimizer_of
 from relapse.unlearning.reference import Reference, Windows
+from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
@@ -97,16 +98,16 @@ def unlearn(
     method: Method,
     settings: MethodSettings,
     seed: int,
-    report: Callable[[int, float, float], None],
+    report: Callable[[int, float, float, float], None],
     stop: Callable[[int], bool] = lambda step: False,
     other: Windows = (),
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
-    windows in the same order. `report(step, forget_loss, retain_loss)` hears of every step, `stop(step)` ends
-    the run after a step. other: for every forget window its other answer, where the method compares two. No weight
-    decay, gradients clipped to norm `max_grad_norm`.
+    windows in the same order. `report(step, forget_loss, retain_loss, clip)` hears of every step, with what the
+    gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. other: for
+    every forget window its other answer, where the method compares two. No weight decay.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken, how many parameters were `trained`, the names of the modules that were
     `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes through the
@@ -128,7 +129,7 @@ def unlearn(
     else:
         parameters = list(moving.values())
     negation = Negation(model, parameters, settings, seed) if method.negated else None
-    optimizer = optimizer_of(parameters, settings)
+    region, optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
     rounding = Rounding(() if adapters else parameters, settings.storage, generator)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
@@ -143,14 +144,16 @@ def unlearn(
             if step_losses is None:
                 micro_batch.halve("window")
         loss = step_losses[0] + weight.value * step_losses[1]
-        clip(f"{method.name}: %s at step {step} of {steps}", loss, step_losses, parameters, settings.max_grad_norm)
+        where = f"{method.name}: %s at step {step} of {steps}"
+        clipped = clip(where, loss, step_losses, parameters, settings.max_grad_norm)
+        let_regions_through(parameters, region)
         for group in optimizer.param_groups:
             group["lr"] = rate(settings, step, steps)
         optimizer.step()
         rounding()
         store(states(optimizer), settings.state_storage)
         weight.update(step_losses[1])
-        report(step, *step_losses)
+        report(step, *step_losses, clipped)
         with negation.shown() if negation else nullcontext():
             stopped = stop(step)
         if stopped:
@@ -179,8 +182,8 @@ def pairs_of_steps(forget: int, retain: int, settings: MethodSettings, seed: int
         ]
 
 
-def clip(where: str, loss: float, parts: tuple[float, float], parameters: list, norm: float) -> None:
-    """Clip the gradients to a norm. Raises RelapseError where loss or gradient is not finite.
+def clip(where: str, loss: float, parts: tuple[float, float], parameters: list, norm: float) -> float:
+    """Clip the gradients to a norm; returns their factor. Raises RelapseError where loss or gradient is not finite.
 
     where: the method and the step, with %s for what is wrong. parts: the forget and the retain loss.
     """
@@ -193,3 +196,4 @@ def clip(where: str, loss: float, parts: tuple[float, float], parameters: list, 
     if not math.isfinite(found):  # which would make every weight one that is not a number
         what = f"the gradient's norm became {found}"
         raise RelapseError(f"{where % what}, where the loss was finite: lower lr, or take fewer steps")
+    return min(1.0, norm / max(found, 1e-30))
