@@ -79,7 +79,13 @@ def test_the_plain_command(tiny_llama, muse, tmp_path):
         "knowmem_retain": 12,
         "verbmem_forget": 4,
     }
-    assert result["settings"]["quantizer"] == {"backend": "rtn", "bits": 4, "group_size": 64, "scale": "llmcompressor"}
+    assert result["settings"]["quantizer"] == {
+        "backend": "rtn",
+        "bits": 4,
+        "group_size": 64,
+        "scale": "llmcompressor",
+        "levels": "mid_tread",
+    }
     assert result["settings"]["evaluation"]["batch_size"] == 32
     lines = read_records(records)
     assert len(lines) == 28
