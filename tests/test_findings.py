@@ -129,3 +129,14 @@ def test_differences_of_counterfactuals_are_the_tables():
         row = found[quantizer, part]
         numbers = (f"{float(row[key + end]):.1f}" for end in ("", "_low", "_high"))
         assert cell == "{} [{}, {}]".format(*numbers), (quantizer, part)
+
+
+def test_the_losses_of_the_unfinished_study_are_those_of_its_logs():
+    found = {(row["model"], row["seed"]): row for row in rows("smollm2-losses.csv") if row["step"] == "220"}
+    table = re.findall(r"\| `(\w+)` \| \S+ \| \w+ \| (\S+) / (\S+) \| (\S+) / (\S+) \|", PAGES["findings.md"])
+    assert len(table) == 6 and len(found) == 12
+    for model, *cited in table:
+        logged = [found[model, seed][loss] for loss in ("forget", "retain") for seed in "01"]
+        for number, value in zip(cited, logged, strict=True):
+            digits = len(number.partition(".")[2])
+            assert f"{float(value):.{digits}f}" == number, (model, number, value)

@@ -9,8 +9,9 @@ from relapse.quantization import BACKENDS
 from relapse.unlearning import storage
 from relapse.unlearning.gradients import added_in_float32
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.optimizers import KERNEL
 from relapse.unlearning.region import let_regions_through, regions
-from relapse.unlearning.trainer import KERNEL, unlearn
+from relapse.unlearning.trainer import unlearn
 
 WINDOWS = torch.randint(2, 300, (6, 24), generator=torch.Generator().manual_seed(0)).tolist()
 RETAIN = [window[:size] for window, size in zip(WINDOWS, (24, 9, 17, 24, 12, 20), strict=True)][::-1]

@@ -119,13 +119,18 @@ def test_a_run_stops_when_it_has_forgotten_enough():
     assert (ended["stopped_by"], ended["shares"], ended["unmet"]) == ("stop_at", {"knowmem_forget": 0.5}, [])
 
 
-def test_a_run_goes_on_while_utility_is_below_its_floor():
+def test_a_run_goes_on_while_utility_is_below_its_floor(capsys):
     shares = {"knowmem_retain": 0.8, "knowmem_forget": 0.25}  # the order in a config does not matter
     rule = rule_on(shares, 100.0, 90.0, 30.0, 20.0, 71.0, 24.0, 72.0, 24.0, 72.0)
     # Step 10 has not forgotten enough, so that utility is not asked; step 20 has, with 71 of the 72 points it needs.
     assert [rule(step) for step in (10, 20, 30)] == [False, False, True]
     assert [set(look) - {"step"} for look in rule.seen] == [{"knowmem_forget"}, set(shares), set(shares)]
     assert rule.ended()["stopped_by"] == "stop_at"
+    assert capsys.readouterr().out.splitlines() == [
+        "step 10: knowmem_forget 30.0 of 100.0: goes on",
+        "step 20: knowmem_forget 20.0 of 100.0, knowmem_retain 71.0 of 90.0: goes on",
+        "step 30: knowmem_forget 24.0 of 100.0, knowmem_retain 72.0 of 90.0: stops here",
+    ]
 
 
 def test_a_rule_that_is_not_met_names_what_was_missed():

@@ -103,6 +103,11 @@ class Reference:
         found = (tokens.hidden if self.needs[half] == "hidden" else tokens.logits).to(self.model.dtype)
         return list(found.split(torch.bincount(tokens.sequence).tolist()))
 
+    @torch.no_grad()
+    def _together(self, windows: Sequence[list[int]]) -> Tokens:
+        with self.without_adapters(self.model), evaluating(self.model):
+            return predict(self.model, windows)
+
     def values(self, half: str, indices: Sequence[int]) -> list[torch.Tensor]:
         """What the method needs for each window, float32: a scalar log p_ref(x), logits (its tokens, V), or hidden (its
         tokens, D).
@@ -121,9 +126,7 @@ class Reference:
         if self.model is None or "logits" not in (self.needs[half] for half in tokens):
             return {half: self.side(half, tokens[half], rows[half]) for half in tokens}
         windows = [self.windows[half][i] for half in tokens for i in rows[half]]
-        with torch.no_grad(), self.without_adapters(self.model), evaluating(self.model):
-            rest = predict(self.model, windows)
-        sides = {}
+        rest, sides = self._together(windows), {}
         for half in tokens:
             seen, rest = rest.split(len(rows[half]))
             sides[half] = (

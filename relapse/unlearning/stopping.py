@@ -24,8 +24,8 @@ class StopRule:
     stop_at: without one it never stops a run. measure: score (a key of MUST_FALL) -> its value for the model as it is.
     Looks every 10 steps at first and then whenever a tenth more steps have gone by, so that runs of very different
     length are all stopped within about a tenth of their length, and looking costs little. A look measures a score only
-    where those before it meet their shares. `seen` has a mapping for every look: "step", and the scores that it
-    measured.
+    where those before it meet their shares, and prints what it saw. `seen` has a mapping for every look: "step", and
+    the scores that it measured.
     """
 
     def __init__(self, stop_at: "StopAt | None", measure: Callable[[str], float]):
@@ -43,11 +43,17 @@ class StopRule:
         self.next = step + max(FIRST, step // 10)
         look: dict[str, float] = {"step": step}
         self.seen.append(look)
+        met = True
         for score in self.shares:
             look[score] = self.measure(score)
-            if not self._meets(score, look[score]):
-                return False
-        return True
+            met = self._meets(score, look[score])
+            if not met:
+                break
+        seen = ", ".join(
+            f"{score} {look[score]:.1f} of {self.target[score]:.1f}" for score in self.shares if score in look
+        )
+        print(f"step {step}: {seen}: {'stops here' if met else 'goes on'}", flush=True)
+        return met
 
     def _meets(self, score: str, value: float) -> bool:
         bound = self.shares[score] * self.target[score]

@@ -315,12 +315,12 @@ def test_a_step_is_halved_where_its_resident_reference_does_not_fit(tiny_llama, 
     expected, limited = (load_model(tiny_llama) for _ in range(2))
     losses = run(expected, tokenizer, method, reference="model", micro_batch=1)
 
-    def small(self, half, indices, forward=Reference._forward):
-        if half == "retain" and len(indices) > 1:
+    def small(self, windows, together=Reference._together):
+        if len(windows) > 2:  # a forget window and a retain window
             raise torch.OutOfMemoryError("no memory for so many windows")
-        return forward(self, half, indices)
+        return together(self, windows)
 
-    monkeypatch.setattr(Reference, "_forward", small)
+    monkeypatch.setattr(Reference, "_together", small)
     assert run(limited, tokenizer, method, reference="model") == losses
 
 
