@@ -29,7 +29,7 @@ class Products:
             return False
         method = self._methods[name]
         of_the_paper = method.constrained and not method.sure and self.graph.entries[name] == name
-        return of_the_paper and name not in {entry.twin for entry in self.graph.study.methods.values()}
+        return of_the_paper and name not in {entry.twin for entry in self.graph.study.runs().values()}
 
     @cached_property
     def tables(self) -> list[int]:
