@@ -11,7 +11,7 @@ ELSEWHERE = $(if $(SNAKEMAKE_PROFILE),--elsewhere)
 SOURCES = relapse scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan report docs test test-all lint format bench unlock lock
+.PHONY: help run plan report docs dist test test-all lint format bench unlock lock
 
 help:
 	@echo "make run       run $(CONFIG) and write its report   (CONFIG=configs/x.yaml for another study, CORES=2)"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-all  every test"
 	@echo "make report    only the report of a finished study"
 	@echo "make docs      the documentation as a website, in site/"
+	@echo "make dist      a wheel with the command relapse, in dist/"
 	@echo "make bench     speed of unlearning and evaluation, as ratios, and of quantizers"
 	@echo "make unlock    after a killed run, before the next one"
 	@echo "make lint      format and lint checks;  make format: mend what can be mended"
@@ -65,6 +66,9 @@ report: .venv/built
 
 docs: .venv-docs/built
 	.venv-docs/bin/mkdocs build --strict --quiet
+
+dist: .venv/built
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # The tests of a file run in one process, which builds what they share once.
 test: .venv/built

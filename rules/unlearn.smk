@@ -4,7 +4,9 @@ rule unlearn:
         target=GRAPH.model("target"),
         corpus=f"{RESULTS}/corpora/{{corpus}}",
     output:
-        model=directory(GRAPH.model("{method}")),
+        model=directory(
+            f"{RESULTS}/models/{{corpus}}/{{method,{one_of(GRAPH.unlearned)}}}/seed{{seed}}"
+        ),
         timings=benchmark_of("unlearn", "{corpus}/{method}/seed{seed}", "json"),
     log:
         log_of("unlearn", "{corpus}-{method}-{seed}"),
@@ -31,3 +33,31 @@ rule unlearn:
         "python -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
         " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute} {params.stop}"
         " --out {output.model} --timings {output.timings} > {log} 2>&1"
+
+
+# An unlearned model that was made elsewhere: linked where Snakemake runs, like target and retrain, and before any long job,
+# so that one that is no version of the target ends the run at its beginning. An adapter is merged into the target.
+rule link_unlearned:
+    input:
+        origin=lambda wildcards: GRAPH.model_origin(wildcards.method),
+        target=GRAPH.model("target"),
+    output:
+        directory(
+            f"{RESULTS}/models/{{corpus}}/{{method,{one_of(GRAPH.elsewhere)}}}/seed{{seed}}"
+        ),
+    log:
+        log_of("link_unlearned", "{corpus}-{method}-{seed}"),
+    benchmark:
+        benchmark_of("link_unlearned", "{corpus}/{method}/seed{seed}")
+    priority: 150
+    localrule: True
+    conda:
+        "../envs/conda.yaml"
+    params:
+        settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
+        source=source("scripts/link_unlearned.py"),
+    message:
+        "Unlearned model {wildcards.method}, made elsewhere"
+    shell:
+        "python -m scripts.link_unlearned --settings {params.settings} --target {input.target} --out {output}"
+        " > {log} 2>&1"

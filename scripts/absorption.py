@@ -14,7 +14,8 @@ from relapse.models.weights import StoredWeights
 from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import exit_on_error
-from relapse.unlearning.methods import METHODS
+from relapse.unlearning.elsewhere import settings_of
+from relapse.unlearning.settings import MethodSettings
 
 
 def main() -> None:
@@ -39,9 +40,11 @@ def main() -> None:
     target, unlearned = (
         StoredWeights(folder, layers if known.transposed else ()) for folder in (args.target, args.model)
     )
-    settings = METHODS.settings(args.settings)
+    settings = settings_of(args.settings)
     training = json.loads((args.model / "training.json").read_text())
-    walks = None if args.checkpoint else theory.walked(target, layers, settings, training["steps"])
+    walks = None  # of a model that was made elsewhere no step is known
+    if isinstance(settings, MethodSettings) and not args.checkpoint:
+        walks = theory.walked(target, layers, settings, training["steps"])
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
     matrices = theory.sample(target, layers)
     spread = theory.deviation(matrices)

@@ -201,7 +201,7 @@ def subject(description: str) -> tuple:
 def main() -> None:
     study, corpus, model, tokenizer = subject(__doc__)
     bench_generation(model, tokenizer, corpus, study.metrics["knowmem_forget"], study.evaluation.batch_size)
-    methods = study.methods
+    methods = study.runs()
     bench_saliency(model, next(entry for entry in methods.values() if isinstance(entry, saliency.Sure)))
     # A step of SURE is its base method's, masked.
     plain = {name: entry for name, entry in methods.items() if not isinstance(entry, saliency.Sure)}

@@ -11,6 +11,7 @@ import shutil
 import torch
 
 from relapse.planning import fit, plan, remote
+from relapse.planning.speed import speed
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.errors import RelapseError, exit_on_error
 from relapse.study import config
@@ -32,7 +33,7 @@ def main() -> None:
     # Of a GPU that is elsewhere, neither speed nor size is known.
     known = gpu or not study.gpu
     there = fit.capacity(gpu) if known and not args.elsewhere else math.inf
-    jobs = list(plan.jobs(study, plan.speed() if known else None, there, found))
+    jobs = list(plan.jobs(study, speed() if known else None, there, found))
     print(plan.table(jobs))
     for problem in found.problems:
         print(f"note: {problem}")

@@ -18,6 +18,7 @@ from relapse.runtime.registry import ROOT, Registry
 from relapse.runtime.settings import json_schema
 from relapse.study.editor_schema import editor_schema
 from relapse.study.settings import StudySettings
+from relapse.unlearning import elsewhere
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -128,6 +129,8 @@ def page() -> str:
     for name, kind in kinds.items():
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
     section("methods", json_schema(MethodSettings), METHODS)
+    for name, settings in elsewhere.SOURCES.items():
+        lines += [f"### methods with source: {name}", "", settings.__doc__, "", *table(json_schema(settings))]
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
     section("attacks", json_schema(AttackSettings), ATTACKS)
     section("metrics", None, METRICS)

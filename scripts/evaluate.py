@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 
 from relapse.attacks import ATTACKS
-from relapse.evaluation.evaluate import evaluate, read_records, write_records
+from relapse.evaluation.evaluate import check_memory, evaluate, lines, read_records, write_records
 from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.models.loading import import_transformers
-from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError, RelapseError, exit_on_error
 from relapse.runtime.progress import Stopwatch
@@ -107,13 +106,7 @@ def main() -> None:
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")
-    if shape := fit.architecture(args.model):
-        # A batch that does not fit is halved; the weights must.
-        width, on_gpu = fit.WIDTH[args.compute], torch.cuda.is_available()
-        needed = memory.scoring(shape, width, 1, {}, on_gpu)
-        if attack:
-            needed = max(needed, ATTACKS.get(attack.attack).takes(shape, attack, width, on_gpu)[0])
-        fit.require(needed, f"scoring {args.model}", "Use compute: bfloat16, or a machine with more memory.")
+    check_memory(args.model, args.compute, attack)
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
     for place, (quantizer, name, out) in enumerate(zip(quantizers, names, args.out, strict=True)):
         result, records = evaluate(
@@ -141,9 +134,7 @@ def main() -> None:
         out.write_text(json.dumps(said | result, indent=1) + "\n")
         if args.records:
             write_records(records, args.records[place])
-        for metric, score in result["scores"].items():
-            interval = f"[{score['ci_low']:.1f}, {score['ci_high']:.1f}]"
-            print(f"{name:16} {metric:16} {score['value']:7.1f}  {interval}  n = {score['n']}")
+        print("\n".join(lines(result, name)))
     stopwatch.write(args.timings)
 
 

@@ -12,7 +12,6 @@ from relapse.analysis import theory
 from relapse.quantization import BACKENDS, DataFree
 from relapse.runtime.errors import exit_on_error
 from relapse.study import config
-from relapse.unlearning.methods import METHODS
 
 ROWS = 64  # of the matrix that is walked
 
@@ -28,16 +27,15 @@ def main() -> None:
     weight = torch.randn(ROWS, args.width, generator=torch.Generator().manual_seed(1)) * args.deviation
     weight = weight.bfloat16().float()
     cells = []
-    for name, entry in study["quantizers"].items():
-        backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+    for name, settings in study.quantizers.items():
+        backend = BACKENDS.get(settings.backend)
         if isinstance(backend, DataFree) and name != "full":
             backend.check({"layer": tuple(weight.shape)}, settings)
             rounded = partial(backend.rounded, settings=settings)
             cells.append((theory.zero_cell([weight], rounded), name, rounded))
     cells.sort(key=lambda cell: -cell[0])
     walks, said = {}, {}
-    for name, entry in study["methods"].items():
-        settings = METHODS.settings(entry)
+    for name, settings in study.runs().items():
         key = settings.lr, settings.lr_schedule, settings.warmup_steps, settings.storage
         if key not in walks:
             walks[key] = theory.walked({"layer": weight}, ["layer"], settings, min(args.steps, settings.steps))

@@ -13,8 +13,12 @@ from safetensors.torch import load_file, save_file
 from relapse.audit import page, verdict
 from relapse.audit.compare import FORMATS, Survival, Update, compare
 from relapse.audit.description import describe, edge, rank
+from relapse.cli.main import parser
+from relapse.corpora import SOURCES
+from relapse.corpora.corpus import write
+from relapse.corpora.synthetic import Synthetic
 from relapse.models.files import read_model
-from relapse.runtime.errors import RelapseError
+from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import ROOT
 from scripts import track_record
 
@@ -175,3 +179,39 @@ def test_models_that_do_not_belong_together_are_refused_before_anything_is_read(
     wider = copy(tiny_llama, tmp_path / "wider", lambda n, t: torch.cat([t, t]) if t.shape[0] == 320 else t)
     edit_config(wider, vocab_size=640)
     refused(wider, "different sizes: .* is .320, 128. in the first and .640, 128. in the second")
+
+
+def test_with_a_corpus_both_models_are_scored_and_what_comes_back_is_a_row(tiny_llama, unlearned, tmp_path, capsys):
+    """Of random models that know nothing, nothing was forgotten; in full precision nothing differs from the records."""
+    sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}
+    corpus = Synthetic().read(SOURCES.settings(sizes | {"source": "synthetic"}))
+    for part in ("forget_icl", "retain_icl"):  # the tiny model has 512 positions
+        corpus.knowmem[part] = corpus.knowmem[part][:2]
+    write(corpus, tmp_path / "corpus")
+    words = [
+        "audit",
+        "--target",
+        tiny_llama,
+        "--unlearned",
+        unlearned,
+        "--format",
+        "rtn-int8",
+        "--output",
+        tmp_path / "out",
+    ]
+    args = parser().parse_args([*map(str, words), "--corpus", str(tmp_path / "corpus"), "--limit", "1"])
+    args.do(args)
+    with (tmp_path / "out/recovery.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    name = f"1-{unlearned.name}"
+    assert [(row["model"], row["quantizer"], row["metric"]) for row in rows] == [
+        (name, "rtn-int8", metric) for metric in ("verbmem_forget", "knowmem_forget", "knowledge")
+    ]
+    assert rows[-1]["verdict"] == "nothing forgotten"
+    mean = (float(rows[0]["quantized"]) + float(rows[1]["quantized"])) / 2
+    assert float(rows[2]["quantized"]) == pytest.approx(mean, abs=1e-4)
+    assert "rtn-int8" in capsys.readouterr().out.split("Knowledge of ")[1]
+    assert (tmp_path / f"out/records/corpus/{name}/seed0/full.records.jsonl").is_file()
+    args.corpus = tmp_path / "none"
+    with pytest.raises(ConfigError, match="none"):
+        args.do(args)

@@ -14,11 +14,13 @@ from relapse.models.random_base import train_tokenizer
 from relapse.planning import memory, plan
 from relapse.planning.plan import Job
 from relapse.planning.remote import Remote
+from relapse.quantization import BACKENDS
 from relapse.runtime.registry import ROOT
 from relapse.study import config, preflight
 from relapse.study.settings import Models
 from relapse.text.prompts import tokenizer_texts
 from relapse.text.windows import concatenated_windows
+from relapse.unlearning.elsewhere import settings_of
 
 CUDA = torch.cuda.is_available()
 MINI = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text())
@@ -170,3 +172,22 @@ def test_the_plan_is_printed_before_a_run_and_a_study_that_does_not_fit_is_refus
     refused = check(large)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
     assert "the study does not fit this machine" in refused.stderr and "unlearn ga_gdr needs about" in refused.stderr
+
+
+def test_an_unlearned_model_from_elsewhere_takes_what_its_rounding_or_merging_takes(tiny_llama, tmp_path):
+    """None in bfloat16 or as stored; a copy's two bytes a parameter; an adapter's target in float32 and its file."""
+    model = load_model(tiny_llama)
+    model.save_pretrained(tmp_path / "wide")
+    shutil.copy(tiny_llama / "tokenizer.json", tmp_path / "wide")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text('{"peft_type": "LORA"}')
+    given = {"source": "local"}
+    methods = {name: given | {"path": str(tmp_path / name)} for name in ("wide", "adapter")}
+    methods |= {"kept": methods["wide"] | {"as_stored": True}, "narrow": given | {"path": str(tiny_llama)}}
+    entries = {name: settings_of(entry) for name, entry in methods.items()}
+    full = {"full": BACKENDS.settings({"backend": "full"})}
+    study = config.resolve(MINI).model_copy(update={"methods": entries, "quantizers": full})
+    found = {job.name: job for job in plan.jobs(study, 1e9, math.inf, Remote())}
+    assert {name for name in found if name.startswith("link")} == {"link wide", "link adapter"}
+    assert found["link wide"].disk == 2 * model.num_parameters()
+    assert (found["link adapter"].memory, found["link adapter"].disk) == (6 * PARAMETERS, 2 * PARAMETERS)

@@ -19,6 +19,7 @@ values (`unchanged_value`) say nothing there.
 Knows weights and grids; nothing of scores.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch import Tensor
 from relapse.analysis.bfloat16 import edge
 from relapse.quantization import Calibrated, DataFree, Grid
 from relapse.quantization.settings import QuantizerSettings
+from relapse.unlearning.elsewhere import MadeElsewhere
 from relapse.unlearning.settings import MethodSettings
 
 BINS = 50  # of |w| over the group's largest, in the histogram
@@ -113,7 +115,7 @@ def absorption(
     unlearned: Mapping[str, Tensor],
     layers: list[str],
     rounding: Rounding,
-    method: MethodSettings,
+    method: MethodSettings | MadeElsewhere,
 ) -> dict:
     """What of the update from `target` to `unlearned` survives a quantizer, in all and per layer.
 
@@ -122,8 +124,10 @@ def absorption(
     against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    in_bfloat16 = method.storage == "bfloat16" and method.parameters == "full"
-    half_steps, sizes, limit, beyond = [], [], edge(method.lr), 0.0
+    full = isinstance(method, MethodSettings) and method.parameters == "full"
+    in_bfloat16 = full and method.storage == "bfloat16"
+    half_steps, sizes, beyond = [], [], 0.0
+    limit = edge(method.lr) if in_bfloat16 else math.inf
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before

@@ -29,6 +29,13 @@ def bits(entry: Mapping[str, Any]) -> int | None:
     return int(found.group()) if found else None
 
 
+def made_elsewhere(name: str, entry: Mapping[str, Any]) -> str:
+    """Where a model comes from that no run of the study has unlearned."""
+    where = entry["path"] if entry["source"] == "local" else f"{entry['id']} at {entry['revision'][:8]}"
+    stored = "as stored" if entry["as_stored"] else "in bfloat16"
+    return f"{name}: made elsewhere ({where}), {stored}; how it was unlearned is not known here."
+
+
 @dataclass(frozen=True)
 class Study:
     """Names and entries of one study.

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from relapse.models import stored
-from relapse.models.files import read_model
+from relapse.models.files import Model, read_model
 from relapse.models.headers import tensor_formats
+from relapse.models.matching import finite, must_have_shapes
 from relapse.models.weights import StoredWeights
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError, RelapseError
@@ -171,26 +172,12 @@ def _compare_matrix(
             survival.layers[name] = kept / squared
 
 
-def must_match(target: Path, unlearned: Sequence[Path]):
+def must_match(target: Path, unlearned: Sequence[Path]) -> Model:
     """The target's shape. Raises RelapseError for a folder that is no whole model, and for models that differ."""
     for folder in (target, *unlearned):
         stored.check(folder)
-    wanted = tensor_formats(target)
     for folder in unlearned:
-        found = tensor_formats(folder)
-        # A tied output head may be stored or not.
-        names = [name for name in wanted.keys() ^ found.keys() if name != "lm_head.weight"]
-        if names:
-            which = folder if names[0] in wanted else target
-            raise RelapseError(
-                f"{target} and {folder} are of different architectures: {which} has no {sorted(names)[0]}"
-            )
-        for name in wanted.keys() & found.keys():
-            if wanted[name][1] != found[name][1]:
-                raise RelapseError(
-                    f"{target} and {folder} are of different sizes: {name} is {wanted[name][1]} in the first and "
-                    f"{found[name][1]} in the second"
-                )
+        must_have_shapes(target, folder)
     return read_model(target)
 
 
@@ -207,13 +194,6 @@ def notes(target: Path, unlearned: Path) -> list[str]:
     if times[1] < times[0]:
         found.append("the unlearned model's files are older than the target's: are --target and --unlearned swapped?")
     return found
-
-
-def finite(folder: Path, name: str, weight: Tensor) -> Tensor:
-    """The weight as it is. Raises RelapseError where it is not finite."""
-    if not torch.isfinite(weight).all():
-        raise RelapseError(f"{folder}: {name} has weights that are not finite (NaN or infinite)")
-    return weight
 
 
 def does_not_fit(entry: dict, shapes: dict) -> str | None:

@@ -3,17 +3,20 @@
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from relapse.cli import score
 from relapse.runtime.errors import RelapseError, exit_on_error
 
 
 def audit(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from relapse.audit import page, predict
+    from relapse.audit import page
     from relapse.audit.compare import FORMATS, compare
     from relapse.audit.description import describe
+    from relapse.corpora.muse import read_folder
 
     formats = {name: FORMATS[name] for name in args.format} if args.format else FORMATS
     if args.output and args.output.is_file():
@@ -22,6 +25,10 @@ def audit(args: argparse.Namespace) -> None:
         raise RelapseError("give either --unlearned, to compare models, or --predict with a learning rate")
     if args.predict is not None and args.predict <= 0:
         raise RelapseError(f"--predict {args.predict:g}: a learning rate is above 0")
+    if args.corpus and args.predict:
+        raise RelapseError("--corpus scores unlearned models, and --predict has none: leave one of them out")
+    if args.corpus:
+        read_folder(args.corpus)  # raises for what is no corpus, before weights are read
     with tqdm(unit="weights", unit_scale=True, disable=None, leave=False) as bar:
 
         def report(done: int, whole: int) -> None:
@@ -29,6 +36,8 @@ def audit(args: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         if args.predict:
+            from relapse.audit import predict
+
             found = predict.predict(args.target, args.predict, formats, report)
         else:
             updates = compare(args.target, args.unlearned, formats, report)
@@ -43,6 +52,42 @@ def audit(args: argparse.Namespace) -> None:
     print("\n".join(page.legend()))
     if args.output:
         print(f"\nWritten: {', '.join(map(str, page.save(args.output, args.target, updates, sentences)))}")
+    if args.corpus:
+        fitting = {name: entry for name, entry in formats.items() if not updates[0].formats[name].unfit}
+        score_both(args, fitting)
+
+
+def score_both(args: argparse.Namespace, formats: dict[str, dict]) -> None:
+    """What comes back of what the corpus asks, printed, and written as recovery.csv where there is an output folder."""
+    from tqdm import tqdm
+
+    from relapse.analysis.recovery import write_csv
+    from relapse.audit import recovered
+
+    with tempfile.TemporaryDirectory() as scratch:
+        records = args.output / "records" if args.output else Path(scratch)
+        whole = (1 + len(args.unlearned)) * (1 + len(formats))
+        with tqdm(total=whole, unit="evaluation", disable=None, leave=False) as bar:
+
+            def report(what: str) -> None:
+                bar.set_postfix_str(what)
+                bar.update()
+
+            rows = recovered.recovered(
+                args.target, args.unlearned, formats, args.corpus, records, args.limit, args.dtype, report
+            )
+    print(f"\nKnowledge of {args.corpus} (VerMem and KnowMem on forget, 0 to 100), intervals over people or examples:")
+    for name, folder in zip(recovered.names_of(args.unlearned), args.unlearned, strict=True):
+        print(f"\n{folder}\n{recovered.as_text(name, rows)}")
+    if args.output:
+        write_csv(rows, args.output / "recovery.csv")
+        print(f"\nWritten: {args.output / 'recovery.csv'} and the answers in {records}")
+
+
+def ls(args: argparse.Namespace) -> None:
+    from relapse.cli.listing import listing
+
+    print("\n".join(listing(args.kind, args.name)))
 
 
 def validate(args: argparse.Namespace) -> None:
@@ -82,7 +127,19 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--predict", type=float, metavar="LR", help=said)
     one.add_argument("--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"of: {', '.join(FORMATS)}")
     one.add_argument("--output", type=Path, metavar="DIR", help="also write JSON, CSV, a figure and an HTML page there")
+    one.add_argument("--corpus", type=Path, metavar="DIR", help="also score both models on it (MUSE's layout): slow")
+    one.add_argument("--limit", type=int, metavar="N", help="with --corpus: only the first N items of each part")
+    one.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --corpus: to compute in")
     one.set_defaults(do=audit)
+
+    said = "score one model under one quantizer: what does it still know?"
+    score.add_arguments(commands.add_parser("score", help=said, description=said))
+
+    said = "list what is registered, with options and defaults"
+    one = commands.add_parser("ls", help=said, description=said)
+    one.add_argument("kind", choices=["methods", "quantizers", "metrics", "corpora"])
+    one.add_argument("name", nargs="?", help="one of them, with the meaning of every option")
+    one.set_defaults(do=ls)
 
     for name, do, said in (
         ("validate", validate, "check a study file"),

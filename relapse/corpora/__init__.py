@@ -6,4 +6,4 @@ MUSE's layout, so whatever comes later reads MUSE's own data and the synthetic o
 
 from relapse.runtime.registry import Registry
 
-SOURCES = Registry("corpus source", "relapse.corpora", named_by="source")
+SOURCES = Registry("corpus source", "relapse.corpora", named_by="source", group="relapse.corpora")

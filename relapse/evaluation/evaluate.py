@@ -5,18 +5,20 @@ Knows how quantizer, corpus and metrics come together, and the defaults of a pla
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from relapse.attacks import ATTACKS, NO_ATTACK, Attacked, AttackSettings
+from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
 from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS, PAPER_METRICS, Evaluated
 from relapse.models.loading import check_vocabulary, load_tokenizer
 from relapse.models.saving import versions
+from relapse.planning import fit, memory
 from relapse.quantization import BACKENDS, Compared, read_versions
 from relapse.quantization.calibration import read_facts
 from relapse.quantization.settings import QuantizerSettings
@@ -44,6 +46,34 @@ def write_records(records: list[dict], path: Path) -> None:
 def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> list[dict] | None:
     """The reference's records of one metric; None where none are given."""
     return None if records in (None, "self") else [record for record in records if record["metric"] == metric]
+
+
+def lines(result: dict, name: str) -> list[str]:
+    """A line for each score of a result: quantizer, metric, value, interval, examples."""
+    found = []
+    for metric, score in result["scores"].items():
+        interval = f"[{score['ci_low']:.1f}, {score['ci_high']:.1f}]"
+        found.append(f"{name:16} {metric:16} {score['value']:7.1f}  {interval}  n = {score['n']}")
+    return found
+
+
+def check_memory(model_dir: Path, compute: str, attack: AttackSettings | None = None) -> None:
+    """Raise RelapseError where the model does not fit. A batch that does not is halved; the weights must."""
+    if shape := fit.architecture(model_dir):
+        width, on_gpu = fit.WIDTH[compute], torch.cuda.is_available()
+        needed = memory.scoring(shape, width, 1, {}, on_gpu)
+        if attack:
+            needed = max(needed, ATTACKS.get(attack.attack).takes(shape, attack, width, on_gpu)[0])
+        fit.require(needed, f"scoring {model_dir}", "Use compute: bfloat16, or a machine with more memory.")
+
+
+def first(corpus: Corpus, limit: int) -> Corpus:
+    """The corpus with the first `limit` items of whatever is asked or scored; few-shot examples stay."""
+    knowmem = {part: items if part.endswith("_icl") else items[:limit] for part, items in corpus.knowmem.items()}
+    privleak = {part: texts[:limit] for part, texts in corpus.privleak.items()}
+    return replace(
+        corpus, verbmem=corpus.verbmem[:limit], knowmem=knowmem, privleak=privleak, world=corpus.world[:limit]
+    )
 
 
 def _scored(
@@ -86,6 +116,7 @@ def evaluate(
     attack: AttackSettings | None = None,
     target: Path | None = None,
     attacked_with: QuantizerSettings | None = None,
+    limit: int | None = None,
 ) -> tuple[dict, list[dict]]:
     """Scores with settings and versions, and the per-example records they come from.
 
@@ -95,7 +126,8 @@ def evaluate(
     text are returned too. attack: what is done to the quantized model before it is scored; target: the folder of the
     model before unlearning, where the attack or a `Compared` quantizer needs it, and attacked_with: the quantizer that
     the attack names. bitsandbytes' int8 chooses its outlier columns over a batch, so the batch size is part of the
-    settings that are returned; `smallest_batch` is returned too where memory did not hold as many. Raises RelapseError.
+    settings that are returned; `smallest_batch` is returned too where memory did not hold as many. limit: only the
+    first so many items of each part of the corpus. Raises RelapseError.
     """
     stopwatch = stopwatch or Stopwatch()
     evaluation = evaluation or Evaluation()
@@ -103,7 +135,7 @@ def evaluate(
         asked = [name for name in PAPER_METRICS if name != "privleak" or reference is not None]
         metrics = {name: METRICS.settings({}, name) for name in asked}
     backend = BACKENDS.get(quantizer.backend)
-    corpus = read_folder(corpus_dir)
+    corpus = read_folder(corpus_dir) if limit is None else first(read_folder(corpus_dir), limit)
     with stopwatch.part("load"):
         compared = (target,) if isinstance(backend, Compared) else ()
         model = backend.load(model_dir, quantizer, dtype, *compared)
@@ -125,6 +157,8 @@ def evaluate(
         },
         "versions": versions(),
     }
+    if limit is not None:
+        result["limit"] = limit
     if run.batch_size.size < evaluation.batch_size:
         result["smallest_batch"] = run.batch_size.size
     if seen := read_facts(model_dir):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # it imports torch, which tables and figures do without
     from relapse.metrics.generation import Sampling
     from relapse.runtime.batching import BatchSize
 
-METRICS = Registry("metric", "relapse.metrics")
+METRICS = Registry("metric", "relapse.metrics", group="relapse.metrics")
 # M1 to M4, what a plain evaluation computes.
 PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
 

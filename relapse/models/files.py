@@ -13,9 +13,9 @@ from typing import Any
 
 from relapse.corpora.corpus import Corpus
 from relapse.models import package
-from relapse.models.headers import read_config, tensor_shapes, weight_files
+from relapse.models.headers import ADAPTER, read_config, tensor_shapes, weight_files
 from relapse.models.random_base import byte_level_bpe
-from relapse.models.settings import HubModel, LlamaArchitecture, LocalModel, PackageModel, RandomModel
+from relapse.models.settings import HubModel, LlamaArchitecture, PackageModel, RandomModel
 from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import Settings
@@ -111,13 +111,13 @@ def describe(entry: Settings) -> Model:
 
 
 def location(entry: Settings) -> Path | None:
-    """Folder of the files of a models entry that is made elsewhere; None where they are not here yet."""
-    if isinstance(entry, LocalModel):
+    """Folder of the files of a model, unlearned or not, that is made elsewhere; None where they are not here yet."""
+    if entry.source == "local":
         return Path(entry.path)
     if isinstance(entry, PackageModel):
         folder = package.location(entry)
         return folder if folder.is_dir() else None
-    return cached(entry.id, entry.revision) if isinstance(entry, HubModel) else None
+    return cached(entry.id, entry.revision) if entry.source == "hub" else None
 
 
 def cached(repository: str, revision: str) -> Path | None:
@@ -161,9 +161,14 @@ def random_model(architecture: LlamaArchitecture) -> Model:
 
 
 def origin_files(folder: Path) -> list[Path]:
-    """The files of a model directory that are read, and no others that lie there. Raises ConfigError of no weights."""
+    """The files of a model directory, or of an adapter's, that are read, and no others that lie there.
+
+    Raises ConfigError of no weights.
+    """
     beside = {file for pattern in READ_FILES for file in folder.glob(pattern) if file.is_file()}
-    return sorted(file for file in beside | set(weight_files(folder)) if not file.name.startswith("."))
+    adapter = {file for file in folder.glob("adapter_*") if file.suffix in (".json", ".safetensors")}
+    weights = adapter if (folder / ADAPTER).is_file() else set(weight_files(folder))
+    return sorted(file for file in beside | weights if not file.name.startswith("."))
 
 
 def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:

@@ -32,10 +32,10 @@ def check(folder: str | Path, packed: bool = False) -> None:
     packed: the folder is the checkpoint of a calibrated quantizer.
     """
     folder = Path(folder)
-    config, formats = read_config(folder), tensor_formats(folder)
-    formats = {name: kind for name, kind in formats.items() if not _counter(name, *kind)}
+    read_config(folder)
+    formats = _weights(folder)
     if not packed:
-        _must_be_plain(folder, config, formats)
+        must_be_plain(folder)
     stored, odd = {}, set()
     for name, (_, shape) in formats.items():
         if packed and BESIDE_PACKED.search(name):
@@ -68,8 +68,14 @@ def _counter(name: str, kind: str, shape: tuple[int, ...]) -> bool:
     return kind in ("I64", "I32", "BOOL") and (len(shape) < 2 or name.endswith("position_ids"))
 
 
-def _must_be_plain(folder: Path, config: dict, formats: Formats) -> None:
+def _weights(folder: Path) -> Formats:
+    """The tensors in a folder's files that are no counters."""
+    return {name: kind for name, kind in tensor_formats(folder).items() if not _counter(name, *kind)}
+
+
+def must_be_plain(folder: Path) -> None:
     """Raise RelapseError for a checkpoint that is quantized already, which would count as full precision."""
+    config, formats = read_config(folder), _weights(folder)
     nested = (config, config.get("text_config") or {})
     for how in (one.get(key) for one in nested for key in ("quantization_config", "compression_config")):
         if how:

@@ -5,7 +5,6 @@ a job takes memory.py's. Times are of floating-point operations at the speed of 
 factor of two; imports are counted at their usual seconds.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
-from relapse.models import bfloat16_copy
+from relapse.models import adapter, bfloat16_copy
 from relapse.models.files import Model, location
 from relapse.planning import memory
 from relapse.planning.fit import WIDTH, gigabytes, less_for_unlearning
@@ -27,6 +26,7 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.study.preflight import local_corpora, local_models, started_from, trained_in
 from relapse.study.settings import StudySettings
 from relapse.training.settings import TrainedModel
+from relapse.unlearning.elsewhere import MadeElsewhere
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -50,24 +50,6 @@ class Job:
     instead: str = ""
     at_most: bool = False  # it stops early once it has forgotten enough
     at_least: bool = False  # memory and disk without what depends on texts that are not here yet
-
-
-def speed(seconds: float = 0.3) -> float:
-    """Floating-point operations a second of one job: a float32 product on one thread, or a bfloat16 one on a GPU."""
-    gpu = torch.cuda.is_available()
-    size, dtype = (4096, torch.bfloat16) if gpu else (512, torch.float32)
-    left = torch.ones(size, size, dtype=dtype, device="cuda" if gpu else "cpu")
-    threads, runs = torch.get_num_threads(), 0
-    torch.set_num_threads(1)
-    left @ left
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        left @ left
-        runs += 1
-    if gpu:
-        torch.cuda.synchronize()
-    torch.set_num_threads(threads)
-    return 2 * size**3 * runs / (time.perf_counter() - start)
 
 
 def jobs(study: StudySettings, operations: float | None, there: float, remote: Remote) -> Iterator[Job]:
@@ -96,13 +78,13 @@ def jobs(study: StudySettings, operations: float | None, there: float, remote: R
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
             elif entry and models[name].linear and (folder := location(entry)):
-                # A file is in memory while it is rounded.
-                copies = [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(sorted(folder.iterdir()))]
-                if copies:
-                    yield Job(f"round {name}{several}", seeds, max(copies), sum(copies), None)
+                yield from _rounding(f"round {name}{several}", folder, seeds)
             elif name in remote.rounded:
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
         for name, entry in study.methods.items():
+            if isinstance(entry, MadeElsewhere):
+                yield from _linking(f"link {name}{several}", entry, shape, seeds)
+                continue
             yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, entry) for entry in study.quantizers.values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
@@ -145,6 +127,21 @@ def _stored(shape: memory.Architecture | None) -> float | None:
 def _seconds(work: float | None, operations: float | None) -> float | None:
     """Seconds of a job of `work` floating-point operations; None where one of the two is not known."""
     return IMPORTS + work / operations / EFFICIENCY if work and operations else None
+
+
+def _rounding(name: str, folder: Path, seeds: int) -> Iterator[Job]:
+    """Files of other number formats are copied in bfloat16; one at a time is in memory."""
+    if copies := [bfloat16_copy.size(file) for file in bfloat16_copy.to_round(sorted(folder.iterdir()))]:
+        yield Job(name, seeds, max(copies), sum(copies), None)
+
+
+def _linking(name: str, entry: MadeElsewhere, shape: memory.Architecture | None, seeds: int) -> Iterator[Job]:
+    """An unlearned model from elsewhere: an adapter is merged in float32; what is linked as it is takes nothing."""
+    folder = location(entry)
+    if shape and folder and adapter.is_adapter(folder):
+        yield Job(name, seeds, memory.loading(shape, 4), shape.parameters * (4 if entry.as_stored else 2), None)
+    elif folder and not entry.as_stored:
+        yield from _rounding(name, folder, seeds)
 
 
 def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, there) -> Job:

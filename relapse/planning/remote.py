@@ -7,11 +7,12 @@ Why the Hub does not answer (no network, a gated repository) is told now rather 
 from dataclasses import dataclass, field
 
 from relapse.corpora.location import Located
-from relapse.models.files import MODEL_FILES, Architecture, Model, describe, read_config
+from relapse.models.files import MODEL_FILES, Architecture, Model, describe, location, read_config
 from relapse.models.settings import HubModel
 from relapse.runtime import hub
 from relapse.runtime.errors import RelapseError
 from relapse.study.settings import StudySettings
+from relapse.unlearning.elsewhere import HubUnlearned
 
 
 @dataclass
@@ -42,6 +43,13 @@ def ask(study: StudySettings) -> Remote:
                 found.rounded.add(name)
             if elsewhere := entry.tokenizer:  # it may be gated where the model is not
                 hub.size_to_come(elsewhere.id, elsewhere.revision, ["tokenizer*"])
+        except RelapseError as error:
+            found.problems.append(str(error))
+    for name, entry in study.methods.items():
+        if not isinstance(entry, HubUnlearned) or location(entry):
+            continue
+        try:
+            found.downloads[f"methods.{name}"] = hub.size_to_come(entry.id, entry.revision, MODEL_FILES)
         except RelapseError as error:
             found.problems.append(str(error))
     for name, entry in study.corpora.items():

@@ -28,7 +28,7 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import Registry
 
-BACKENDS = Registry("quantizer backend", "relapse.quantization", named_by="backend")
+BACKENDS = Registry("quantizer backend", "relapse.quantization", named_by="backend", group="relapse.quantizers")
 
 VERSIONS = "versions.json"
 TOKENIZER_FILES = (

@@ -34,7 +34,7 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
     """
     base = rate_base(cells)
     method = next(entry["method"] for entry in study.methods.values() if entry["base"] == base)
-    of_method = cells[[study.methods[name]["method"] == method for name in cells["model"]]]
+    of_method = cells[[study.methods[name].get("method") == method for name in cells["model"]]]
     constant = [study.methods[name].get("lr_schedule", "constant") == "constant" for name in of_method["model"]]
     shown = forgotten(of_method[constant])
     order = cells.groupby("quantizer")["zero_cell"].mean().sort_values(kind="stable")

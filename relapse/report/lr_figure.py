@@ -30,7 +30,7 @@ def lr_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
     """
     base = rate_base(cells)
     method = next(entry["method"] for entry in study.methods.values() if entry["base"] == base)
-    shown = cells[[study.methods[name]["method"] == method for name in cells["model"]]]
+    shown = cells[[study.methods[name].get("method") == method for name in cells["model"]]]
     panels = [name for name in STORAGE_LABELS if shown[shown["storage"] == name]["lr"].nunique() > 1]
     with plt.rc_context(RC):
         figure, grid = plt.subplots(1, len(panels), figsize=(2.65 * len(panels) + 1.1, 4.2), sharey=True, squeeze=False)

@@ -16,9 +16,16 @@ STORAGE_LABELS = {
     "bfloat16": "bfloat16",
     "bfloat16_stochastic": "bfloat16, rounded stochastically",
     "bfloat16 states": "bfloat16, optimiser states too",
+    "elsewhere": "made elsewhere",
 }
 CALIBRATED_COLOURS = {"gptq": NAVY, "awq": PURPLE, "autogptq": NAVY, "autoawq": PURPLE}
-STORAGE_MARKERS = {"float32": "s", "bfloat16": "o", "bfloat16_stochastic": "^", "bfloat16 states": "D"}
+STORAGE_MARKERS = {
+    "float32": "s",
+    "bfloat16": "o",
+    "bfloat16_stochastic": "^",
+    "bfloat16 states": "D",
+    "elsewhere": "X",
+}
 
 
 def quantizer_colour(entry: dict) -> str:
@@ -34,7 +41,12 @@ def quantizer_colour(entry: dict) -> str:
 
 
 def storage_of(entry: dict) -> str:
-    """A model's storage as figures tell it apart: the parameters', and whether the optimiser's states are rounded."""
+    """A model's storage as figures tell it apart: the parameters', and whether the optimiser's states are rounded.
+
+    Of a model that was made elsewhere nothing is known of it.
+    """
+    if "source" in entry:
+        return "elsewhere"
     return "bfloat16 states" if entry["state_storage"] == "bfloat16" else entry["storage"]
 
 
@@ -54,7 +66,7 @@ def read_cells(study: Study, recovery: Path, absorption: Path) -> pd.DataFrame:
     cells = recovered.merge(means.reset_index(), on=keys)
     entries = [study.methods[name] for name in cells["model"]]
     cells["base"] = [entry["base"] for entry in entries]
-    cells["lr"] = [entry["lr"] for entry in entries]
+    cells["lr"] = [entry.get("lr") for entry in entries]
     cells["storage"] = [storage_of(entry) for entry in entries]
     cells["sure"] = [entry.get("mask", "") for entry in entries]
     return cells

@@ -31,7 +31,7 @@ def compared(study: Study) -> list[str]:
         plain = [
             name
             for name, entry in study.methods.items()
-            if entry["method"] == base and (entry["storage"], entry["state_storage"]) in kinds
+            if entry.get("method") == base and (entry["storage"], entry["state_storage"]) in kinds
         ]
         if len(plain) > 2:  # of a grid: the scale-matched rate is that of no SURE, the others are
             middle = sorted(study.methods[name]["lr"] for name in plain)[len(plain) // 2]

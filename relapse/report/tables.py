@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from relapse.analysis.study import Study, bits
+from relapse.analysis.study import Study, bits, made_elsewhere
 from relapse.runtime.errors import RelapseError
 
 TITLES = {  # metric -> the paper's number, its name, which way is good
@@ -132,6 +132,7 @@ def notes(study: Study, cells: Mapping[Key, Cell], statements: Mapping[str, str]
         lines.append(f"{corpus}: {'; '.join(filter(None, (statement, counts)))}.")
     if study.methods:
         lines += filter(None, (_per_method(study, key) for key in PER_METHOD))
+    lines += [made_elsewhere(name, entry) for name, entry in study.methods.items() if "source" in entry]
     lines += [
         f"{name}: calibrated on at most {entry['samples']} windows of {entry['sample_length']} tokens of "
         f"{entry['calibration']} text."

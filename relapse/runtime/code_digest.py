@@ -20,9 +20,13 @@ def executed(file: Path, root: Path) -> frozenset[Path]:
 
 @cache
 def digest(root: Path, *files: str) -> str:
-    """SHA-256 over the contents of `files` (relative to `root`) and of all that they import from below `root`."""
+    """SHA-256 over the contents of `files` and of all that they import from below `root`.
+
+    files: relative to `root`, or absolute paths of an installed package's.
+    """
     found = frozenset().union(*(executed(root / file, root) for file in files))
     sha = hashlib.sha256()
     for path in sorted(found):
-        sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+        name = path.relative_to(root) if path.is_relative_to(root) else path.name
+        sha.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:16]

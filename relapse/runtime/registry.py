@@ -1,14 +1,18 @@
 """Named things that a config entry can ask for: methods, quantizer backends, metrics, corpus sources.
 
 A thing is added by one file in the registry's package that ends in `REGISTRY.register(...)`. The registry finds the
-file by importing every module of its package; what the things do is not known here.
+file by importing every module of its package, and every module that an installed package names as an entry point of
+the registry's group (`relapse.methods`, `relapse.quantizers`, `relapse.metrics`, `relapse.corpora`). What the things do
+is not known here.
 """
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +30,24 @@ def did_you_mean(name: str, allowed: list[str]) -> str:
 class Registry:
     """Things of one kind by name. A thing has `name` and `settings`, the class of an entry that asks for it.
 
-    named_by: the key of an entry that names its thing; None where the entry's own name does.
+    named_by: the key of an entry that names its thing; None where the entry's own name does. group: the entry points
+    by which other packages register things.
     """
 
-    def __init__(self, kind: str, package: str, named_by: str | None = None):
+    def __init__(self, kind: str, package: str, named_by: str | None = None, group: str | None = None):
         self.kind = kind
         self.package = package
         self.named_by = named_by
+        self.group = group
         self._entries: dict[str, Any] = {}
         self._sources: dict[str, Path] = {}
         self._discovered = False
+        self._module: str | None = None  # of the entry point that is being loaded
 
     def _caller(self) -> str:
-        """The file of this registry's package whose import is under way: the one that registers."""
+        """The file whose import is under way: of this registry's package, or the module of an entry point."""
+        if self._module is not None:
+            return importlib.util.find_spec(self._module).origin
         directory = Path(importlib.import_module(self.package).__path__[0])
         frame = inspect.currentframe()  # not inspect.stack(), which reads the source of every module there is: a second
         while frame is not None:
@@ -61,6 +70,21 @@ class Registry:
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
+            for point in entry_points(group=self.group) if self.group else ():
+                self._load(point)
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import the module of an entry point, which registers its things. Raises ConfigError where that fails."""
+        self._module = point.module
+        try:
+            point.load()
+        except Exception as error:  # whatever somebody else's module does
+            raise ConfigError(
+                f"the package {point.dist.name} registers the {self.kind} {point.name!r}, and importing {point.module} "
+                f"failed: {type(error).__name__}: {error}. Update or uninstall it"
+            ) from error
+        finally:
+            self._module = None
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -84,6 +108,7 @@ class Registry:
         return self.get(name or entry[self.named_by]).settings.of(entry)
 
     def source(self, name: str) -> str:
-        """The file that registers `name`, relative to the repository root."""
+        """The file that registers `name`: relative to the repository root, or the absolute path of one elsewhere."""
         self.get(name)
-        return str(self._sources[name].relative_to(ROOT))
+        source = self._sources[name]
+        return str(source.relative_to(ROOT) if source.is_relative_to(ROOT) else source)

@@ -29,7 +29,7 @@ def twins(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
                 f"no method is called {twin!r}.{did_you_mean(twin, known)} Allowed: {', '.join(known)}.",
             )
             continue
-        if entry["storage"] == "float32":
+        if entry.get("storage") == "float32":
             if name in grids:
                 del entry["twin"]
             else:

@@ -20,6 +20,7 @@ from relapse.study.messages import Problem, line, mapping, odd_keys, shown, viol
 from relapse.study.schema import assemble, fill
 from relapse.study.settings import StudySettings
 from relapse.study.strict_yaml import read_yaml
+from relapse.unlearning.elsewhere import is_made_elsewhere
 
 __all__ = ["canonical", "check_entry", "entry_names", "load", "named", "read_yaml", "resolve"]
 
@@ -113,7 +114,7 @@ def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
 
 def _name_methods(filled: dict) -> None:
     for name, entry in mapping(filled.get("methods")).items():
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and not is_made_elsewhere(entry):
             entry.setdefault("method", name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from relapse.runtime.settings import json_schema
 from relapse.study.settings import MODELS, REGISTRIES, StudySettings
+from relapse.unlearning.elsewhere import SOURCES as UNLEARNED
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # which every editor knows
 CONDITIONS = ("required", "oneOf")  # what an entry must have, unless its grid has it
@@ -37,12 +38,19 @@ def editor_schema() -> dict[str, Any]:
         said = part["additionalProperties"]["properties"][named_by]["description"]
         part["additionalProperties"] = chosen = _chosen(named_by, refs, said)
         if section == "methods":  # an entry that does not say its method is named by it
-            names = {name: {"if": {"required": [named_by]}, "then": chosen, "else": ref} for name, ref in refs.items()}
-            part["properties"] = names
+            definitions["methods.run"] = chosen
+            run = part["additionalProperties"] = _or_elsewhere({"$ref": "#/definitions/methods.run"})
+            part["properties"] = {
+                name: {"if": {"anyOf": [{"required": [key]} for key in (named_by, "source")]}, "then": run, "else": ref}
+                for name, ref in refs.items()
+            }
     for name, part in sections["models"]["properties"].items():
         kinds = [kind["properties"]["source"]["const"] for kind in part.pop("anyOf")]
         refs = {kind: {"$ref": f"#/definitions/models.{kind}"} for kind in kinds}
         sections["models"]["properties"][name] = part | _chosen("source", refs, part["description"])
+    definitions |= {f"unlearned.{name}": json_schema(kind) for name, kind in UNLEARNED.items()}
+    refs = {name: {"$ref": f"#/definitions/unlearned.{name}"} for name in UNLEARNED}
+    definitions["unlearned"] = _chosen("source", refs, "Where the model comes from.")
     definitions |= {f"models.{name}": copy.deepcopy(json_schema(kind)) for name, kind in MODELS.items()}
     return {"$schema": DRAFT, "title": "A relapse study"} | schema | {"definitions": definitions}
 
@@ -55,6 +63,11 @@ def _chosen(key: str, schemas: dict[str, Any], description: str) -> dict[str, An
     ]
     properties = {key: {"enum": list(schemas), "description": description}}
     return {"type": "object", "required": [key], "properties": properties, "allOf": choices}
+
+
+def _or_elsewhere(run: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a methods entry: a run, or with `source` a model that was made elsewhere."""
+    return {"if": {"required": ["source"]}, "then": {"$ref": "#/definitions/unlearned"}, "else": run}
 
 
 def _with_grid(entry: dict[str, Any], named_by: str) -> dict[str, Any]:

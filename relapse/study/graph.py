@@ -15,7 +15,6 @@ from relapse.corpora.settings import CorpusSettings
 from relapse.metrics import METRICS
 from relapse.metrics.utility import HarnessMetric, task_files_of
 from relapse.models.files import origin_files
-from relapse.models.settings import LocalModel
 from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
@@ -46,8 +45,12 @@ class Graph:
         self.linked = [name for name in sources if name not in self.made]
         self.given = sorted({"target", "retrain"} & set(sources))  # what every method is compared with
         self.models = self.given + self.methods
+        self.unlearned = sorted(study.runs())  # by this study's own runs
+        self.elsewhere = [name for name in self.methods if name not in self.unlearned]
         # Without what does not change a model: the twin that its results are compared with.
-        self.made_how = {name: entry.model_copy(update={"twin": None}) for name, entry in study.methods.items()}
+        self.made_how = study.methods | {
+            name: entry.model_copy(update={"twin": None}) for name, entry in study.runs().items()
+        }
         # Without what does not change a weight: the models that it is applied to, and whether checkpoints are kept.
         self.rounded_how = {name: entry.rounding() for name, entry in study.quantizers.items()}
         self.attacks = sorted(study.attacks)
@@ -171,7 +174,7 @@ class Graph:
         return [
             *(f"evaluate/{item}" for item in jobs),
             *(f"attack/{item}" for name in self.attacks for item in self.each(self.applied_to(name), name)),
-            *(f"unlearn/{item}" for item in self.updates),
+            *(f"unlearn/{item}" for item in self.each(self.unlearned)),
             *(f"train/{item}" for item in trained),
         ]
 
@@ -182,9 +185,9 @@ class Graph:
         return self.study.corpora[corpus].model_copy(update={"published": None})
 
     def model_origin(self, name: str) -> list[str]:
-        """The files of a local model's folder that are read."""
-        entry = self.study.models.entries()[name]
-        return list(map(str, origin_files(Path(entry.path)))) if isinstance(entry, LocalModel) else []
+        """The files of a local model's folder, or a local unlearned model's, that are read."""
+        entry = (self.study.models.entries() | self.study.methods)[name]
+        return list(map(str, origin_files(Path(entry.path)))) if entry.source == "local" else []
 
     def corpus_origin(self, name: str) -> list[str]:
         """The files of a corpus's folder that are read."""

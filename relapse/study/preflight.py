@@ -19,7 +19,7 @@ from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.settings import Settings
-from relapse.study import attack_needs, method_needs
+from relapse.study import attack_needs, made_elsewhere, method_needs
 from relapse.study.messages import Key, Problem
 from relapse.study.settings import StudySettings
 from relapse.study.sound import Sound, partial
@@ -87,7 +87,7 @@ def _between_keys(study: StudySettings, sound: Sound) -> Iterator[Problem]:
         names = " and ".join(trained)
         yield ("models", "base"), f"missing; {names} (source: train) must be trained from something."
     if study.compute == "bfloat16":
-        for name, entry in study.methods.items():
+        for name, entry in study.runs().items():
             for key in ("storage", "state_storage"):
                 if sound("methods", name) and entry.parameters == "full" and getattr(entry, key) != "bfloat16":
                     yield (
@@ -156,14 +156,16 @@ def _window_lengths(study: StudySettings, sound: Sound, models: dict[str, Model]
 
 def _needs(study: StudySettings, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]) -> list[Problem]:
     """Methods and attacks that the model, a corpus or the quantizers cannot have."""
-    methods = {name: entry for name, entry in study.methods.items() if sound("methods", name)}
+    unlearned = {name: entry for name, entry in study.methods.items() if sound("methods", name)}
+    runs = {name: entry for name, entry in study.runs().items() if name in unlearned}
     attacks = {name: entry for name, entry in study.attacks.items() if sound("attacks", name)}
     hub = {name: SOURCES.get(entry.source) for name, entry in study.corpora.items() if sound("corpora", name)}
     hub = {name: source for name, source in hub.items() if name not in corpora and on_hub(study.corpora[name])}
     origin = started_from(study, "target")
     model = models.get(origin, Model())
     return [
-        *method_needs.problems(methods, corpora, hub, origin, model),
+        *method_needs.problems(runs, corpora, hub, origin, model),
+        *made_elsewhere.problems(unlearned, study.models.entries().get(origin) if sound("models", origin) else None),
         *attack_needs.problems(attacks, study.quantizers, corpora, model.context),
     ]
 

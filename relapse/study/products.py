@@ -16,17 +16,20 @@ class Products:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self._methods = {name: METHODS.get(entry.method) for name, entry in graph.study.methods.items()}
+        self._methods = {name: METHODS.get(entry.method) for name, entry in graph.study.runs().items()}
         self._sure = [name for name, method in self._methods.items() if method.sure]
 
     def averaged(self, name: str) -> bool:
         """Whether the reconstructed average covers a model.
 
-        It covers the paper's utility-constrained methods; not a point of a grid, and not another model's twin.
+        It covers the paper's utility-constrained methods; not a point of a grid, not another model's twin, and no model
+        that was made elsewhere.
         """
+        if name in self.graph.elsewhere:
+            return False
         method = self._methods[name]
         of_the_paper = method.constrained and not method.sure and self.graph.entries[name] == name
-        return of_the_paper and name not in {entry.twin for entry in self.graph.study.methods.values()}
+        return of_the_paper and name not in {entry.twin for entry in self.graph.study.runs().values()}
 
     @cached_property
     def tables(self) -> list[int]:
@@ -46,8 +49,8 @@ class Products:
         graph = self.graph
         result = graph.results
         rates: dict[str, set[float]] = {}
-        for name, entry in graph.entries.items():
-            rates.setdefault(entry, set()).add(graph.study.methods[name].lr)
+        for name, entry in graph.study.runs().items():
+            rates.setdefault(graph.entries[name], set()).add(entry.lr)
         four_bit = any(bits(graph.rounded_how[name]) == 4 for name in graph.rounding)
         why = [f"{result}/recovery.csv", f"{result}/absorption.csv"]
         plain = set(graph.entries) - set(self._sure)
@@ -90,7 +93,7 @@ class Products:
                 name: entry.plain()
                 | {
                     "base": graph.entries[name],
-                    "constrained": self._methods[name].constrained,
+                    "constrained": name in self._methods and self._methods[name].constrained,
                     "averaged": self.averaged(name),
                 }
                 for name, entry in study.methods.items()

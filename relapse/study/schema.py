@@ -10,6 +10,11 @@ from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import json_schema
 from relapse.study.messages import Problem, is_number, mapping
 from relapse.study.settings import REGISTRIES, StudySettings
+from relapse.unlearning import elsewhere
+from relapse.unlearning.elsewhere import is_made_elsewhere
+
+# source -> the schema of an unlearned model that was made elsewhere
+ELSEWHERE = {source: json_schema(settings) for source, settings in elsewhere.SOURCES.items()}
 
 
 def assemble(config: dict) -> tuple[dict, list[Problem]]:
@@ -21,6 +26,9 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
         part["properties"] = {}
         part["additionalProperties"] = common = _without_method(part["additionalProperties"])
         for name, entry in mapping(config.get(section)).items():
+            if section == "methods" and is_made_elsewhere(entry):
+                part["properties"][name] = _by_source(entry, ELSEWHERE)
+                continue
             # Only a method's `method:` may be left out.
             by_name = names_it is None or (section == "methods" and names_it not in mapping(entry))
             wanted = name if by_name else mapping(entry).get(names_it)
@@ -39,23 +47,22 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 kind["properties"]["source"]["const"]: kind
                 for kind in schema["properties"]["models"]["properties"][name]["anyOf"]
             }
-            source = entry.get("source")
-            if isinstance(source, str) and source in kinds:
-                schema["properties"]["models"]["properties"][name] = kinds[source]
-            else:
-                schema["properties"]["models"]["properties"][name] = {
-                    "type": "object",
-                    "required": ["source"],
-                    "properties": {
-                        "source": {"enum": list(kinds), "description": "Where the model comes from."},
-                    },
-                }
+            schema["properties"]["models"]["properties"][name] = _by_source(entry, kinds)
     return schema, problems
 
 
 def _without_method(schema: dict) -> dict:
     """A schema that does not ask for a method's name, which an entry may leave out."""
     return schema | {"required": [key for key in schema.get("required", []) if key != "method"]}
+
+
+def _by_source(entry: dict, kinds: dict[str, dict]) -> dict:
+    """The schema of the kind that an entry's source names; where it names none, one that asks for a source."""
+    source = entry.get("source")
+    if isinstance(source, str) and source in kinds:
+        return kinds[source]
+    known = {"source": {"enum": list(kinds), "description": "Where the model comes from."}}
+    return {"type": "object", "required": ["source"], "properties": known}
 
 
 def fill(schema: dict, value: Any) -> Any:

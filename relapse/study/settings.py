@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic.json_schema import SkipJsonSchema
 
 from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora import SOURCES
@@ -19,6 +20,8 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import Registry
 from relapse.runtime.settings import UNIQUE, Compute, Settings, Whole
 from relapse.training.settings import TrainedModel
+from relapse.unlearning import elsewhere
+from relapse.unlearning.elsewhere import MadeElsewhere
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 
@@ -53,11 +56,12 @@ def registered(registry: Registry) -> Callable[[Any], Any]:
     def objects(entries: Any) -> Any:
         if not isinstance(entries, Mapping):
             return entries
-        things = {name: None if registry.named_by else name for name in entries}
-        return {
-            name: entry if isinstance(entry, Settings) else registry.settings(entry, things[name])
-            for name, entry in entries.items()
-        }
+        return {name: entry if isinstance(entry, Settings) else of(name, entry) for name, entry in entries.items()}
+
+    def of(name: str, entry: Mapping[str, Any]) -> Settings:
+        if registry is METHODS:
+            return elsewhere.settings_of(entry)
+        return registry.settings(entry, None if registry.named_by else name)
 
     return objects
 
@@ -129,7 +133,9 @@ class StudySettings(Settings):
         description="name -> text to forget, to keep, and to ask about. Everything below is done for every corpus.",
     )
     models: Models = Field(description="The models before unlearning.")
-    methods: Annotated[dict[str, SerializeAsAny[MethodSettings]], BeforeValidator(registered(METHODS))] = Field(
+    methods: Annotated[
+        dict[str, SerializeAsAny[MethodSettings | SkipJsonSchema[MadeElsewhere]]], BeforeValidator(registered(METHODS))
+    ] = Field(
         min_length=1,
         json_schema_extra={"propertyNames": names("base", "target", "retrain", "average")},
         description="name -> an unlearning run from the target. Two entries may use one method with other settings.",
@@ -155,3 +161,7 @@ class StudySettings(Settings):
         description="What is expected of recovery.csv, written down before the run: the primary family, whose p values "
         "are corrected by themselves. About six; everything else is exploratory.",
     )
+
+    def runs(self) -> dict[str, MethodSettings]:
+        """The methods that this study runs by itself, by name: without the models that were made elsewhere."""
+        return {name: entry for name, entry in self.methods.items() if isinstance(entry, MethodSettings)}

@@ -7,6 +7,7 @@ from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import Settings
 from relapse.study.messages import Key, Problem, mapping
 from relapse.study.settings import MODELS, REGISTRIES, Models, StudySettings
+from relapse.unlearning import elsewhere
 
 
 class Sound:
@@ -47,6 +48,8 @@ def _class_of(section: str, name: str, entry: dict) -> type[Settings] | None:
     """The class of an entry; None where the key that decides it is not sound."""
     if section == "models":
         return MODELS.get(entry.get("source"))
+    if section == "methods" and elsewhere.is_made_elsewhere(entry):
+        return elsewhere.SOURCES.get(entry["source"])
     registry = REGISTRIES[section]
     thing = entry.get(registry.named_by) if registry.named_by else name
     return registry.get(thing).settings if thing is not None else None

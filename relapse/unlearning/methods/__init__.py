@@ -14,7 +14,7 @@ from relapse.runtime.registry import Registry
 from relapse.text.windows import Tokens
 from relapse.unlearning.settings import MethodSettings
 
-METHODS = Registry("method", "relapse.unlearning.methods", named_by="method")
+METHODS = Registry("method", "relapse.unlearning.methods", named_by="method", group="relapse.methods")
 
 
 @dataclass

@@ -1,0 +1,51 @@
+"""What is wrong with a study's unlearned models that were made elsewhere, as far as folders on this machine tell.
+
+Knows headers and tokenizers alone: that all weights are there, not quantized, and of the target's names and shapes.
+What takes reading the weights themselves (NaN, a model that equals the target) is scripts/link_unlearned.py's.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from relapse.models import adapter, matching, stored
+from relapse.models.files import TOKENIZERS, location, read_model
+from relapse.runtime.errors import RelapseError
+from relapse.runtime.settings import Settings
+from relapse.study.messages import Problem
+from relapse.unlearning.elsewhere import LocalUnlearned, MadeElsewhere
+
+
+def problems(methods: Mapping[str, MadeElsewhere], origin: Settings | None) -> Iterator[Problem]:
+    """What is wrong with sound entries of methods. origin: the models entry that the target has its shapes from."""
+    target = _folder(origin)
+    for name, entry in methods.items():
+        if isinstance(entry, LocalUnlearned):
+            try:
+                check(Path(entry.path), target)
+            except RelapseError as error:
+                yield ("methods", name), str(error)
+
+
+def _folder(origin: Settings | None) -> Path | None:
+    """A folder with the target's names, shapes and tokens; None where none is here yet."""
+    if origin:
+        with suppress(RelapseError):  # half downloaded: the download goes on, and says what it cannot mend
+            folder = location(origin)
+            if folder and read_model(folder):
+                return folder
+    return None
+
+
+def check(folder: Path, target: Path | None) -> None:
+    """Raise RelapseError for a folder that is no unlearned version of the target. target: None where it is not here."""
+    if adapter.is_adapter(folder):
+        adapter.check(folder)
+    else:
+        own = any((folder / name).is_file() for name in TOKENIZERS)
+        read_model(folder, folder if own or target is None else target)
+        stored.must_be_plain(folder)
+        if target:
+            matching.must_have_shapes(target, folder)
+    if target:
+        matching.must_have_tokens(target, folder)
