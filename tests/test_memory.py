@@ -152,7 +152,7 @@ def test_parameters_of_llama_2_7b():
 
 
 def test_a_full_fine_tune_of_7b_in_bfloat16():
-    """Weights and two states of 2 bytes and a sum of gradients of 4 are 67.4 GB, and what the last block of a part adds.
+    """Weights, two states of 2 bytes and a sum of gradients of 4 are 67.4 GB, and what the last block of a part adds.
 
     Without checkpoints: weights and states 40.4 GB, what the sum takes beside a part's gradients 13.5 GB, 4,096 tokens
     in 32 blocks, each (10 * 4096 + 4 * 11008) * 2 bytes and two float32 copies of 4096, 26.6 GB, and 1.8 GB of logits.
