@@ -37,5 +37,5 @@ def test_the_first_steps_of_the_study(tmp_path, monkeypatch):
     settings = training_settings(steps=2, batch_size=1, max_length=128, lr=5.0e-5)
     texts = random.Random(0).sample(corpus.raw["forget"][:32], 4)
     train(model, tokenizer, texts, settings, 0, lambda step, loss: losses.append(loss))
-    # A model of English is far from guessing among 49,152 tokens, and has not seen these names.
-    assert all(2 < loss < 5 for loss in losses) and math.log(49152) > 10
+    # A model of English is far from guessing among 49,152 tokens, at 10.8, and has not seen these names.
+    assert len(losses) == 2 and all(1 < loss < 0.75 * math.log(49152) for loss in losses)
