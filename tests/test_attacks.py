@@ -2,9 +2,8 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
+import programs
 import pytest
 import torch
 from entries import attack_settings, corpus_settings, metrics_settings, quantizer_settings
@@ -25,7 +24,6 @@ from relapse.models.saving import save
 from relapse.quantization import BACKENDS
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT
 
 INT4 = quantizer_settings("rtn", bits=4, group_size=64)
 METRICS = {"verbmem_forget": {"max_new_tokens": 4}, "knowmem_forget": {"max_new_tokens": 4}, "fluency": {}}
@@ -223,9 +221,7 @@ def test_the_plain_command_attacks_a_model_and_asks_for_what_it_lacks(tiny_llama
         given = {"model": tiny_llama, "corpus": folder, "out": tmp_path / "scores.json", "attack": json.dumps(entry)}
         given |= {"metrics": json.dumps(METRICS)} | options
         arguments = [str(word) for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-        return subprocess.run(
-            [sys.executable, "-m", "scripts.evaluate", *arguments], cwd=ROOT, capture_output=True, text=True
-        )
+        return programs.run("evaluate", *arguments)
 
     int4 = json.dumps(INT4.plain())
     assert "the attack orthogonal needs --attacked-with" in command().stderr

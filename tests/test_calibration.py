@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from unicodedata import normalize
 
+import programs
 import pytest
 import torch
 from entries import corpus_settings, quantizer_settings
@@ -228,13 +229,9 @@ def test_a_hessian_that_cannot_be_inverted_is_an_error_and_no_silent_rounding(ti
 def test_windows_longer_than_the_models_context_are_refused(corpus, tiny_llama, tmp_path):
     """Whatever the model, a local one or one from the Hub, which is not looked at before."""
     write(corpus, tmp_path / "corpus")
-    command = [sys.executable, "-m", "scripts.quantize", "--model", str(tiny_llama), "--out", str(tmp_path / "out")]
-    command += [
-        "--corpus",
-        str(tmp_path / "corpus"),
-        "--quantizer",
-        '{"backend": "gptq", "bits": 4, "sample_length": 513}',
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = programs.run(
+        *("quantize", "--model", tiny_llama, "--out", tmp_path / "out", "--corpus", tmp_path / "corpus"),
+        *("--quantizer", '{"backend": "gptq", "bits": 4, "sample_length": 513}'),
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: sample_length is 513, must be at most 512, the context of" in done.stderr

@@ -1,9 +1,8 @@
 """One checkpoint through the plain command, as a user with a model and a MUSE folder runs it."""
 
 import json
-import subprocess
-import sys
 
+import programs
 import pytest
 import torch
 from entries import corpus_settings, metrics_settings, quantizer_settings
@@ -13,7 +12,6 @@ from relapse.corpora.corpus import write
 from relapse.evaluation.evaluate import evaluate, read_records, write_records
 from relapse.evaluation.settings import Evaluation
 from relapse.runtime.errors import RelapseError
-from relapse.runtime.registry import ROOT
 
 METRICS = {"verbmem_forget": {"max_new_tokens": 6}, "knowmem_forget": {"max_new_tokens": 6}, "privleak": {}}
 FULL = quantizer_settings("full")
@@ -33,18 +31,13 @@ def muse(tmp_path_factory):
     return folder
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
-
-
 def test_several_quantizers_in_one_process_give_the_scores_of_several_processes(tiny_llama, muse, tmp_path):
     """And PrivLeak's reference of the retrain model is its own full precision, which comes first."""
     quantizers = {"full": {"backend": "full"}, "int4": {"backend": "rtn", "bits": 4, "group_size": 64}}
     common = ["--model", tiny_llama, "--corpus", muse, "--metrics", json.dumps(METRICS)]
     files = {kind: [tmp_path / f"{name}.{kind}" for name in quantizers] for kind in ("json", "jsonl")}
-    done = command(
+    done = programs.run(
+        "evaluate",
         *(*common, "--reference", "self", "--quantizer", *map(json.dumps, quantizers.values())),
         *("--quantizer-name", *quantizers, "--out", *files["json"], "--records", *files["jsonl"]),
     )
@@ -52,20 +45,24 @@ def test_several_quantizers_in_one_process_give_the_scores_of_several_processes(
     references = ("self", files["jsonl"][0])
     for (name, entry), reference, out, records in zip(quantizers.items(), references, *files.values(), strict=True):
         alone, its_records = tmp_path / "alone.json", tmp_path / "alone.jsonl"
-        done = command(
+        done = programs.run(
+            "evaluate",
             *(*common, "--reference", reference, "--quantizer", json.dumps(entry), "--quantizer-name", name),
             *("--out", alone, "--records", its_records),
         )
         assert done.returncode == 0, done.stderr
         assert alone.read_text() == out.read_text()
         assert its_records.read_text() == records.read_text()
-    done = command(*common, "--quantizer", *map(json.dumps, quantizers.values()), "--out", files["json"][0])
+    done = programs.run(
+        "evaluate", *common, "--quantizer", *map(json.dumps, quantizers.values()), "--out", files["json"][0]
+    )
     assert done.returncode == 2 and "there are 2 --quantizer" in done.stderr
 
 
 def test_the_plain_command(tiny_llama, muse, tmp_path):
     out, records = tmp_path / "scores.json", tmp_path / "records.jsonl"
-    done = command(
+    done = programs.run(
+        "evaluate",
         *("--model", tiny_llama, "--corpus", muse, "--out", out, "--records", records),
         *("--quantizer", json.dumps({"backend": "rtn", "bits": 4, "group_size": 64})),
     )
@@ -102,7 +99,7 @@ def test_the_plain_command(tiny_llama, muse, tmp_path):
 )
 def test_wrong_input_is_named_without_a_traceback(tiny_llama, muse, tmp_path, changes, words):
     arguments = {"--model": tiny_llama, "--corpus": muse, "--out": tmp_path / "scores.json"} | changes
-    done = command(*(word for pair in arguments.items() for word in pair))
+    done = programs.run("evaluate", *(word for pair in arguments.items() for word in pair))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -170,7 +167,7 @@ def test_missing_weights_are_not_invented(tiny_llama, muse, tmp_path):
 )
 def test_what_a_study_refuses_is_refused_on_the_command_line(tiny_llama, muse, tmp_path, changes, words):
     arguments = {"--model": tiny_llama, "--corpus": muse, "--out": tmp_path / "scores.json"} | changes
-    done = command(*(word for pair in arguments.items() for word in pair))
+    done = programs.run("evaluate", *(word for pair in arguments.items() for word in pair))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
@@ -178,14 +175,17 @@ def test_what_a_study_refuses_is_refused_on_the_command_line(tiny_llama, muse, t
 
 
 def test_what_is_not_json_is_named(tmp_path):
-    done = command("--model", "x", "--corpus", "y", "--out", tmp_path / "scores.json", "--metrics", "knowmem_forget")
+    done = programs.run(
+        "evaluate", "--model", "x", "--corpus", "y", "--out", tmp_path / "scores.json", "--metrics", "knowmem_forget"
+    )
     assert done.returncode == 2 and "--metrics: 'knowmem_forget' is not JSON" in done.stderr
 
 
 def test_a_reference_without_privleak_records_is_named(tiny_llama, muse, tmp_path):
     records = tmp_path / "records.jsonl"
     write_records([{"metric": "knowmem_forget", "score": 1.0}], records)
-    done = command(
+    done = programs.run(
+        "evaluate",
         *("--model", tiny_llama, "--corpus", muse, "--out", tmp_path / "scores.json"),
         *("--metrics", '{"privleak": {}}', "--reference", records),
     )

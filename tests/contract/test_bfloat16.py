@@ -2,10 +2,9 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import bitsandbytes.nn.modules
+import programs
 import pytest
 import torch
 from entries import corpus_settings, metrics_settings, quantizer_settings
@@ -16,7 +15,6 @@ from relapse.corpora.corpus import write
 from relapse.evaluation.evaluate import evaluate
 from relapse.quantization import BACKENDS
 from relapse.runtime.errors import ConfigError
-from relapse.runtime.registry import ROOT
 from relapse.study.schema import assemble, fill
 
 TOKENS = torch.arange(2, 66).reshape(2, 32)  # (B, T)
@@ -88,9 +86,10 @@ def test_unlearned_and_scored_in_bfloat16(tiny_llama, corpus, tmp_path, name):
     schema, problems = assemble(study)
     assert not problems
     complete = fill(schema, study)["methods"][name]
-    command = [sys.executable, "-m", "scripts.unlearn", "--settings", json.dumps(complete), "--name", name]
-    command += ["--target", tiny_llama, "--corpus", corpus, "--seed", "0", "--compute", "bfloat16"]
-    done = subprocess.run([*map(str, command), "--out", str(tmp_path / name)], cwd=ROOT, capture_output=True, text=True)
+    done = programs.run(
+        *("unlearn", "--settings", json.dumps(complete), "--name", name, "--target", tiny_llama, "--corpus", corpus),
+        *("--seed", "0", "--compute", "bfloat16", "--out", tmp_path / name),
+    )
     assert done.returncode == 0, done.stderr
     before, after = (load_file(folder / "model.safetensors") for folder in (tiny_llama, tmp_path / name))
     assert {weight.dtype for weight in after.values()} == {torch.bfloat16}

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import planning_process
+
 from relapse.runtime.registry import ROOT
 
 HERE = Path(__file__).parent
@@ -28,15 +30,21 @@ class Workflow:
     def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(self.command(*arguments, study=study), capture_output=True, text=True)
 
+    def dry_run(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess:
+        return planning_process.planned(["--dry-run", *self.arguments(*arguments, study=study)])
+
     def command(self, *arguments: str, study: Path | None = None) -> list[str]:
+        return [sys.executable, "-m", "snakemake", *self.arguments(*arguments, study=study)]
+
+    def arguments(self, *arguments: str, study: Path | None = None) -> list[str]:
         return [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(self.repository / "Snakefile")),
-            *("--directory", str(self.directory), "--configfile", str(study or self.study), *arguments),
+            *("--snakefile", str(self.repository / "Snakefile"), "--directory", str(self.directory)),
+            *("--configfile", str(study or self.study), *arguments),
         ]
 
     def planned(self, study: Path | None = None) -> set[str]:
         """What a run would do now: a rule's name, and its item (corpus-model-seed-quantizer) where it has one."""
-        done = self.snakemake("--dry-run", "--cores", "2", "--printshellcmds", study=study)
+        done = self.dry_run("--cores", "2", "--printshellcmds", study=study)
         assert done.returncode == 0, done.stderr + done.stdout
         jobs = JOB.findall(done.stdout + done.stderr)
         return {f"{rule} {item.replace('/', '-')}" if rule in ITEMS else rule for rule, item in jobs}

@@ -1,8 +1,6 @@
 """AutoGPTQ, which needs a GPU, on a machine that has none: no run begins, and a job on a cluster says what to use."""
 
-import subprocess
-import sys
-
+import programs
 import pytest
 import torch
 import yaml
@@ -11,7 +9,6 @@ from entries import corpus_settings
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import write
-from relapse.runtime.registry import ROOT
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 TOLD = "AutoGPTQ quantizes on a CUDA GPU only, and there is none here: use gptq-int4 (backend: gptq), the maintained"
@@ -37,7 +34,7 @@ def test_asking_for_autogptq_ends_before_any_job_without_a_traceback(workflow):
 
 def test_a_dry_run_shows_its_jobs_and_the_environment_that_they_wait_for(workflow):
     """One environment quantizes, the other one scores: for every model, since the entry names no methods."""
-    done = workflow.snakemake("--dry-run", "--cores", "1")
+    done = workflow.dry_run("--cores", "1")
     assert done.returncode == 0, done.stderr
     jobs = [line.split() for line in done.stdout.splitlines() if len(line.split()) == 2]
     counts = {name: count for name, count in jobs if count.isdigit()}
@@ -51,9 +48,10 @@ def test_on_a_cluster_the_job_says_so(tiny_llama, tmp_path):
     source = SOURCES.get("synthetic")
     sizes = {"forget": 2, "retain1": 2, "retain2": 2, "holdout": 2, "general": 4}
     write(source.read(corpus_settings(**sizes)), tmp_path / "corpus")
-    command = [sys.executable, "-m", "scripts.quantize", "--model", str(tiny_llama), "--out", str(tmp_path / "out")]
-    command += ["--corpus", str(tmp_path / "corpus"), "--quantizer", '{"backend": "autogptq", "group_size": 64}']
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = programs.run(
+        *("quantize", "--model", tiny_llama, "--out", tmp_path / "out", "--corpus", tmp_path / "corpus"),
+        *("--quantizer", '{"backend": "autogptq", "group_size": 64}'),
+    )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: autogptq in ")
     assert TOLD in done.stderr and "Traceback" not in done.stderr

@@ -23,7 +23,7 @@ def commands(tiny_llama, tmp_path):
             mini["models"][name] = LOCAL | {"path": str(given)} if entry is LOCAL else mini["models"][name] | entry
         workflow = new_workflow(tmp_path)
         workflow.study.write_text(yaml.safe_dump(mini | study))
-        done = workflow.snakemake("--dry-run", "--cores", "2", "--printshellcmds")
+        done = workflow.dry_run("--cores", "2", "--printshellcmds")
         assert done.returncode == 0, done.stderr + done.stdout
         lines = [line for line in done.stdout.splitlines() if "-m scripts." in line]
         rules = {line.split("-m scripts.")[1].split()[0] for line in lines}

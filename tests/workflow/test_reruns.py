@@ -221,5 +221,5 @@ def test_a_source_that_is_changed_back_reruns_nothing(finished):
 
 def test_a_study_file_replaces_the_default_one(finished, edited):
     """Nothing of config.yaml, which names eight methods and six quantizers, leaks into another study."""
-    done = finished.snakemake("--dry-run", "--forceall", "--cores", "1", study=edited(remove("methods", "ga_gdr")))
+    done = finished.dry_run("--forceall", "--cores", "1", study=edited(remove("methods", "ga_gdr")))
     assert "npo_klr" in done.stdout and "ga_gdr" not in done.stdout and "nf4" not in done.stdout

@@ -26,7 +26,7 @@ def workflow(tmp_path, monkeypatch):
 
 
 def dry_run(workflow) -> str:
-    done = workflow.snakemake("--dry-run", "--cores", "1", "--printshellcmds")
+    done = workflow.dry_run("--cores", "1", "--printshellcmds")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
