@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import torch
 
-from relapse.runtime.batching import attempt
+from relapse.runtime.batching import BatchSize, attempt
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
 from relapse.text.windows import Order
@@ -91,6 +91,68 @@ def in_blocks(names: Iterable[str], blocks: Collection[int] | None) -> list[str]
     return [name for name, number in found if blocks is None or (number and int(number[1]) in blocks)]
 
 
+def stepping_parameters(
+    model, moving: dict[str, torch.nn.Parameter], settings: MethodSettings, seed: int
+) -> list[torch.nn.Parameter]:
+    """What the optimiser changes: the moving parameters, or with LoRA the adapters of their layers, added in place."""
+    if settings.parameters != "lora":
+        return list(moving.values())
+    layers = [name.removesuffix(".weight") for name in moving]
+    return lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
+
+
+class Update:
+    """What a step does with the gradients of `parameters`: called with the learning rate, it moves and stores them.
+
+    Adapters are not rounded; they are once merged.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], settings: MethodSettings, generator: torch.Generator):
+        self.parameters, self.state_storage = parameters, settings.state_storage
+        self.region, self.optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
+        stored = () if settings.parameters == "lora" else parameters
+        self.rounding = Rounding(stored, settings.storage, generator)
+
+    def __call__(self, lr: float) -> None:
+        let_regions_through(self.parameters, self.region)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.rounding()
+        store(states(self.optimizer), self.state_storage)
+
+
+def fitting_gradients(
+    micro_batch: BatchSize,
+    model,
+    method: Method,
+    settings: MethodSettings,
+    reference: Reference,
+    pairs: Pairs,
+    parameters: list[torch.nn.Parameter],
+    alpha: float,
+) -> tuple[float, float]:
+    """`gradients_of_step`, with `micro_batch` halved for good as often as it takes to fit into memory."""
+    while True:
+        losses = attempt(
+            gradients_of_step, model, method, settings, reference, pairs, parameters, micro_batch.size, alpha
+        )
+        if losses is not None:
+            return losses
+        micro_batch.halve("window")
+
+
+def finish(model, settings: MethodSettings, negation: Negation | None, generator: torch.Generator) -> None:
+    """Make of a trained model what is saved: negated where the method asks for it, its adapters merged."""
+    model.eval()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    if negation:
+        negation.apply()
+    if settings.parameters == "lora":
+        lora.merge(model, settings.storage, generator)
+
+
 def unlearn(
     model,
     forget: Windows,
@@ -122,49 +184,27 @@ def unlearn(
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings, other, seed)
     moving = moving_parameters(model, method, settings, reference, seed)
-    adapters = settings.parameters == "lora"
-    if adapters:
-        layers = [name.removesuffix(".weight") for name in moving]
-        parameters = lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
-    else:
-        parameters = list(moving.values())
+    parameters = stepping_parameters(model, moving, settings, seed)
     negation = Negation(model, parameters, settings, seed) if method.negated else None
-    region, optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
-    rounding = Rounding(() if adapters else parameters, settings.storage, generator)
+    update = Update(parameters, settings, generator)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
     model.train()
     for step, pairs in enumerate(pairs_of_steps(len(forget), len(retain), settings, seed), 1):
-        step_losses = None
-        while step_losses is None:
-            step_losses = attempt(
-                gradients_of_step,
-                *(model, method, settings, reference, pairs, parameters, micro_batch.size, weight.value),
-            )
-            if step_losses is None:
-                micro_batch.halve("window")
+        step_losses = fitting_gradients(
+            micro_batch, model, method, settings, reference, pairs, parameters, weight.value
+        )
         loss = step_losses[0] + weight.value * step_losses[1]
         where = f"{method.name}: %s at step {step} of {steps}"
         clipped = clip(where, loss, step_losses, parameters, settings.max_grad_norm)
-        let_regions_through(parameters, region)
-        for group in optimizer.param_groups:
-            group["lr"] = rate(settings, step, steps)
-        optimizer.step()
-        rounding()
-        store(states(optimizer), settings.state_storage)
+        update(rate(settings, step, steps))
         weight.update(step_losses[1])
         report(step, *step_losses, clipped)
         with negation.shown() if negation else nullcontext():
             stopped = stop(step)
         if stopped:
             break
-    model.eval()
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_disable()
-    if negation:
-        negation.apply()
-    if adapters:
-        lora.merge(model, settings.storage, generator)
+    finish(model, settings, negation, generator)
     trained = sum(parameter.numel() for parameter in parameters)
     chosen = method.sure and settings.mask in ("paper", "random")
     return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
