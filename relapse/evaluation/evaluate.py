@@ -103,6 +103,23 @@ def _scored(
     return scores, records
 
 
+def _settings(
+    quantizer: QuantizerSettings,
+    attack: AttackSettings | None,
+    metrics: Mapping[str, Settings],
+    evaluation: Evaluation,
+    dtype: torch.dtype,
+) -> dict:
+    """What the scores were computed with, as a result keeps it."""
+    return {
+        "quantizer": quantizer.rounding(),
+        **({"attack": attack.plain()} if attack else {}),
+        "metrics": {name: entry.model_dump() for name, entry in metrics.items()},
+        "evaluation": evaluation.scoring(),
+        "compute": str(dtype).removeprefix("torch."),
+    }
+
+
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
@@ -148,13 +165,7 @@ def evaluate(
     scores, records = _scored(attacked, attack, metrics, evaluation.bootstrap_samples, reference, stopwatch)
     result = {
         "scores": scores,
-        "settings": {
-            "quantizer": quantizer.rounding(),
-            **({"attack": attack.plain()} if attack else {}),
-            "metrics": {name: entry.model_dump() for name, entry in metrics.items()},
-            "evaluation": evaluation.scoring(),
-            "compute": str(dtype).removeprefix("torch."),
-        },
+        "settings": _settings(quantizer, attack, metrics, evaluation, dtype),
         "versions": versions(),
     }
     if limit is not None:
