@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from relapse.analysis.study import UTILITY_METRICS, Study
 from relapse.report.published import Comparison
-from relapse.report.tables import EMPTY, STYLE, TITLES, first_column, heading, number, tex
+from relapse.report.table_page import STYLE, first_column
+from relapse.report.tables import EMPTY, TITLES, heading, number, tex
 
 OWN_STYLE = """
 td.beyond { background: rgba(213, 94, 0, .28); font-weight: 600; }
