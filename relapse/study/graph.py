@@ -18,6 +18,7 @@ from relapse.models.files import origin_files
 from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
+from relapse.study.config import quoted
 from relapse.study.preflight import trained_in
 from relapse.study.settings import StudySettings
 from relapse.unlearning.methods import METHODS
@@ -25,6 +26,7 @@ from relapse.unlearning.methods import METHODS
 # Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
 ENVIRONMENTS = "results/.environments"
 Wildcards = Any  # Snakemake's: corpus, model or method, seed, quantizer as attributes
+ANY = ["{quantizer}"]  # of an evaluation rule: each job has one quantizer, that of its wildcard
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -71,6 +73,14 @@ class Graph:
         """results/{study}/{kind}/..., with wildcards where parts have them."""
         return "/".join([self.results, kind, *parts])
 
+    def log(self, rule: str, item: str) -> str:
+        """Where a job's output goes."""
+        return self.path("logs", rule, f"{item}.log")
+
+    def benchmark(self, rule: str, item: str, kind: str = "tsv") -> str:
+        """Where Snakemake writes what a job took; the job's own stop-watch, of kind json, lies beside it."""
+        return self.path("benchmarks", rule, f"{item}.{kind}")
+
     def model(self, name: str) -> str:
         """The folder of a model of every corpus and seed."""
         return self.path("models", "{corpus}", name, "seed{seed}")
@@ -92,12 +102,6 @@ class Graph:
         linked = [name for name in self.linked if name != "base"]
         return f"{one_of({'base'} & set(self.linked))}|({one_of(linked)})/seed\\d+"
 
-    def scores_of(self, listed: list[str], kind: str) -> list[str]:
-        """The files that a job of an evaluation rule writes, one for each of its quantizers."""
-        alone = "{quantizer," + one_of(self.scored_alone) + "}"
-        names = [alone] if listed == ["{quantizer}"] else listed
-        return [self.path("metrics", "{corpus}", "{model}", "seed{seed}", f"{name}.{kind}") for name in names]
-
     # ---- which models and quantizers meet
 
     def applied_to(self, quantizer: str) -> list[str]:
@@ -115,20 +119,20 @@ class Graph:
 
     @cached_property
     def evaluation_rules(self) -> dict[str, list[str]]:
-        """Rule -> the quantizers that one of its jobs scores a model under; ["{quantizer}"] where it is one of any.
+        """Rule -> the quantizers that one of its jobs scores a model under; ANY where it is one of any.
 
         With evaluation.quantizers_per_job above 1, those that are applied to every model and need no checkpoint share
         jobs, full precision first, which PrivLeak's reference comes from.
         """
         size = self.study.evaluation.quantizers_per_job
         if size == 1:
-            return {"evaluate": ["{quantizer}"]}
+            return {"evaluate": ANY}
         shared = [
             name for name in self.quantizers if name not in self.calibrated and self.applied_to(name) == self.models
         ]
         shared.sort(key=lambda name: (name != "full", name))
         batches = [shared[start : start + size] for start in range(0, len(shared), size)]
-        return {"evaluate": ["{quantizer}"]} | {
+        return {"evaluate": ANY} | {
             f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1
         }
 
@@ -167,7 +171,7 @@ class Graph:
         jobs = [
             item
             for rule, names in self.evaluation_rules.items()
-            for name in (self.scored_alone if names == ["{quantizer}"] else [label_of(rule, names)])
+            for name in (self.scored_alone if names == ANY else [label_of(rule, names)])
             for item in self.each(self.applied_to(name) if name in self.study.quantizers else self.models, name)
         ]
         trained = self.each(self.trained)
@@ -205,28 +209,10 @@ class Graph:
         asked = stop_at.plain() if stop_at else ()
         return {name: self.study.metrics.get(name) or METRICS.settings({}, name) for name in asked}
 
-    def names(self, listed: list[str], wildcards: Wildcards) -> list[str]:
-        """A job's quantizers: those of its rule, or the one of its wildcard."""
-        return [wildcards.quantizer] if listed == ["{quantizer}"] else listed
-
-    def scored(self, quantizer: str) -> str:
-        """What is scored: a calibrated quantizer's checkpoint, or the model, which the others quantize in memory."""
-        if quantizer in self.calibrated:
-            return self.path("quantized", "{corpus}", "{model}", "seed{seed}", quantizer)
-        return self.model("{model}")
-
-    def measures_reference(self, wildcards: Wildcards, names: list[str]) -> bool | None:
-        """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
-        privleak = self.study.metrics.get("privleak")
-        if privleak is None or privleak.reference != "retrain":
-            return None
-        return wildcards.model == "retrain" and "full" in names
-
-    def reference_records(self, wildcards: Wildcards, names: list[str]) -> list[str]:
-        """The same seed's retrain model in full precision, where PrivLeak needs its records."""
-        if self.measures_reference(wildcards, names) is not False:
-            return []
-        return [self.path("metrics", wildcards.corpus, "retrain", f"seed{wildcards.seed}", "full.records.jsonl")]
+    def stop_option(self, method: str) -> str:
+        """How a run that stops early asks: by the metrics of its stop rule, with the study's settings."""
+        metrics = self.stop_metrics(method)
+        return f"--metrics {quoted(metrics)} --batch-size {self.study.evaluation.batch_size}" if metrics else ""
 
     @property
     def evaluation_settings(self) -> dict:
@@ -280,15 +266,6 @@ class Graph:
         entries += [entry["quantizer"] for entry in entries if "quantizer" in entry]
         return sorted({BACKENDS.source(entry["backend"]) for entry in entries})
 
-    def evaluation_sources(self, quantizers: list[str]) -> list[str]:
-        calibrated = ["scripts/quantize.py"] if quantizers[0] in self.calibrated else []
-        return [
-            "scripts/evaluate.py",
-            *self.backend_sources(quantizers),
-            *calibrated,
-            *sorted(METRICS.source(metric) for metric in self.study.metrics),
-        ]
-
 
 def name_at(place: str) -> str:
     """The model that lies at a place below models/{corpus}/: base, or NAME/seedN."""
@@ -297,4 +274,4 @@ def name_at(place: str) -> str:
 
 def label_of(rule: str, names: list[str]) -> str:
     """What a job of an evaluation rule is called in paths."""
-    return "{quantizer}" if names == ["{quantizer}"] else rule.removeprefix("evaluate_")
+    return "{quantizer}" if names == ANY else rule.removeprefix("evaluate_")
