@@ -81,7 +81,10 @@ def test_a_job_of_several_quantizers_scores_the_reference_where_full_is_among_th
     both = Quantized(found, "evaluate_full-to-int4")
     assert both.names(job("retrain")) == ["full", "int4"] and both.reference(job("retrain")) == []
     assert [file.rpartition("/")[2] for file in both.scores("json")] == ["full.json", "int4.json"]
-    assert [json.loads(shlex.split(entry)[0])["backend"] for entry in both.quantizers(job("retrain"))] == ["full", "rtn"]
+    assert [json.loads(shlex.split(entry)[0])["backend"] for entry in both.quantizers(job("retrain"))] == [
+        "full",
+        "rtn",
+    ]
 
 
 def test_a_job_scores_the_checkpoint_of_a_calibrated_quantizer():

@@ -99,7 +99,7 @@ def canonical(branch: Any) -> str:
 
 
 def quoted(branch: Any) -> str:
-    """`branch` as canonical JSON, as one word of a shell command. A job's parameter, it changes when the branch does."""
+    """`branch` as canonical JSON, one word of a shell command: as a parameter it changes when the branch does."""
     return shlex.quote(canonical(branch))
 
 

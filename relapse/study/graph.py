@@ -132,9 +132,7 @@ class Graph:
         ]
         shared.sort(key=lambda name: (name != "full", name))
         batches = [shared[start : start + size] for start in range(0, len(shared), size)]
-        return {"evaluate": ANY} | {
-            f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1
-        }
+        return {"evaluate": ANY} | {f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1}
 
     @cached_property
     def scored_alone(self) -> list[str]:
