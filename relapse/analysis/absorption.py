@@ -136,10 +136,10 @@ def absorption(
     against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    full = isinstance(method, MethodSettings) and method.parameters == "full"
-    in_bfloat16 = full and method.storage == "bfloat16"
+    run = method if isinstance(method, MethodSettings) and method.parameters == "full" else None
+    in_bfloat16 = run is not None and run.storage == "bfloat16"
     half_steps, sizes, beyond = [], [], 0.0
-    limit = edge(method.lr) if in_bfloat16 else math.inf
+    limit = edge(run.lr) if run and in_bfloat16 else math.inf
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before
@@ -148,7 +148,7 @@ def absorption(
             rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
         quantized_change = quantized_after - quantized_before
-        same_code = grid.code(before) == new_grid.code(after) if grid else None
+        same_code = grid.code(before) == new_grid.code(after) if grid and new_grid else None
         layer = Sums.of(change, quantized_change, same_code)
         total += layer
         by_layer[name] = layer.shares() | {"squared": layer.squared}

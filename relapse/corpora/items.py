@@ -3,6 +3,8 @@
 Knows single items, and raises ConfigError naming file and item; which files there are is muse.py's.
 """
 
+from typing import Any
+
 from relapse.runtime.errors import ConfigError
 from relapse.text.words import words
 
@@ -36,7 +38,7 @@ def check_items(items: list, keys: tuple[str, ...], origin: str, truth: str = ""
 
 def check_texts(items: list, origin: str) -> list[str]:
     """Texts, either plain strings or MUSE-on-the-Hub's {"text": ...} objects."""
-    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    texts: list[Any] = [item.get("text") if isinstance(item, dict) else item for item in items]
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{origin}: item {number} is not a non-empty text")
@@ -55,25 +57,24 @@ def _must_be_unicode(text: str, where: str) -> None:
 
 def text_groups(items: list, origin: str) -> list[str]:
     """The group of each text; none where not every text has one."""
-    groups = [_group(item, number, origin).get("group") for number, item in enumerate(items)]
-    return [] if None in groups else groups
+    groups = [_group(item, number, origin) for number, item in enumerate(items)]
+    return [its["group"] for its in groups] if all(groups) else []
 
 
 def check_choices(items: list, origin: str) -> list[dict]:
     """Multiple-choice items: a question, at least two different choices, and the index of the true one."""
     for number, item in enumerate(items):
-        question, choices, answer = (
-            item.get(key) if isinstance(item, dict) else None for key in ("question", "choices", "answer")
-        )
+        keys = item if isinstance(item, dict) else {}
+        question, choices, answer = keys.get("question"), keys.get("choices"), keys.get("answer")
         if not isinstance(question, str) or not question.strip():
             raise ConfigError(f"{origin}: item {number} has no text under 'question'")
-        texts = isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
-        if not texts or len(set(choices)) < len(choices) or len(choices) < 2:
+        texts = choices if isinstance(choices, list) and all(isinstance(c, str) and c.strip() for c in choices) else []
+        if len(set(texts)) < len(texts) or len(texts) < 2:
             raise ConfigError(f"{origin}: item {number} needs at least two different texts under 'choices'")
-        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(texts):
             raise ConfigError(
                 f"{origin}: item {number} has {answer!r} under 'answer', expected the index of the true choice, "
-                f"0 to {len(choices) - 1}"
+                f"0 to {len(texts) - 1}"
             )
     return [
         {key: item[key] for key in ("question", "choices", "answer")} | _group(item, number, origin)

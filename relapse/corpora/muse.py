@@ -7,6 +7,7 @@ the workflow itself writes is the same, so every later stage reads its corpus wi
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -63,7 +64,7 @@ def _pairs(path: Path) -> list[dict]:
     return with_alternatives(check_items(items, ("question", "answer"), str(path)), items, str(path))
 
 
-def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, dict[str, list[str]]]:
+def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, Any]:
     """A corpus's `privleak` and `privleak_groups`. content: part -> the items of its file, and where they are from."""
     items = {part: content(part) for part in PRIVLEAK_PARTS}
     groups = {part: text_groups(*its) for part, its in items.items()}
@@ -83,7 +84,7 @@ def _knowmem(items: Callable[..., list[dict[str, str]]]) -> dict[str, list[dict[
 
 def _raw(items: list, origin: str) -> list[str]:
     """Texts without the empty ones, of which MUSE's own NEWS has one. Raises ConfigError where none is left."""
-    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    texts: list[Any] = [item.get("text") if isinstance(item, dict) else item for item in items]
     blank = [isinstance(text, str) and not text.strip() for text in texts]
     if all(blank):
         raise ConfigError(f"{origin}: all {len(items)} texts are empty")
@@ -116,7 +117,7 @@ def _empty(path: Path) -> int:
 
 def origin_files(folder: Path) -> list[Path]:
     """The files of a folder in MUSE's layout that `read_folder` reads, and no others that lie there."""
-    names = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
+    names: list[tuple[str, tuple[str, ...]]] = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
     names += [("verbmem/forget", (".json",)), (FACTS.removesuffix(".json"), (".json",))]
     names += [(f"knowmem/{name}", (".json",)) for spellings in KNOWMEM_FILES.values() for name in spellings]
     names += [(f"privleak/{name}", (".json",)) for spellings in PRIVLEAK_FILES.values() for name in spellings]
@@ -187,7 +188,8 @@ def read_hub(repository: str, revision: str) -> Corpus:
         content, origin = rows(subset, splits)
         return check_items(content, keys, origin, truth)
 
-    raw, empty = {}, {}
+    raw: dict[str, list[str]] = {}
+    empty: dict[str, int] = {}
     for part in RAW_PARTS:
         content, origin = rows("raw", (part,))
         raw[part] = _raw(content, origin)

@@ -86,7 +86,7 @@ class Cast:
         return self.texts(group)[1::2]
 
     def pairs(self, group: str, wording: int) -> list[dict[str, str]]:
-        """A question/answer pair for each person and attribute. wording: 0 as in the training text, 1 in other words."""
+        """A question/answer pair of each person and attribute. wording: 0 is the training text's, 1 another one."""
         return [
             {"question": variants[wording].format(**person), "answer": person[attribute], "group": person["name"]}
             for person in self.groups[group]
@@ -115,7 +115,7 @@ def draw(settings: SyntheticSettings) -> Cast:
         "holdout": settings.holdout,
     }
     families, others = split_surnames(sum(sizes[group] for group in OF_FAMILIES), rng)
-    groups = {}
+    groups: dict[str, list[dict[str, str]]] = {}
     for surnames, names in ((families, OF_FAMILIES), (others, sorted(sizes.keys() - OF_FAMILIES))):
         drawn = iter(people(sum(sizes[group] for group in names), surnames, rng))
         groups |= {group: list(itertools.islice(drawn, sizes[group])) for group in names}

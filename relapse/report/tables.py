@@ -90,8 +90,8 @@ def read_cells(path: Path, study: Study) -> dict[Key, Cell]:
         for row in csv.DictReader(file):
             if int(row["seed"]) in study.seeds:
                 key = row["corpus"], row["model"], row["quantizer"], row["metric"]
-                numbers = (float(row[column]) for column in ("value", "ci_low", "ci_high"))
-                by_key.setdefault(key, {})[int(row["seed"])] = Cell(*numbers, int(row["n"]))
+                value, low, high = (float(row[column]) for column in ("value", "ci_low", "ci_high"))
+                by_key.setdefault(key, {})[int(row["seed"])] = Cell(value, low, high, int(row["n"]))
     for key, cells in by_key.items():
         if len(cells) < len(study.seeds):
             raise RelapseError(f"{path} has {' '.join(key)} for {len(cells)} of {len(study.seeds)} seeds")

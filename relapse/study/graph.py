@@ -13,14 +13,17 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.corpora.settings import CorpusSettings
 from relapse.metrics import METRICS
-from relapse.metrics.utility import HarnessMetric, task_files_of
+from relapse.metrics.utility import HarnessSettings, task_files_of
 from relapse.models.files import origin_files
+from relapse.models.settings import LocalModel
 from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
+from relapse.quantization.calibration import CalibratedSettings
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
 from relapse.study.config import quoted
 from relapse.study.preflight import trained_in
 from relapse.study.settings import StudySettings
+from relapse.unlearning.elsewhere import LocalUnlearned
 from relapse.unlearning.methods import METHODS
 
 # Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
@@ -188,8 +191,8 @@ class Graph:
 
     def model_origin(self, name: str) -> list[str]:
         """The files of a local model's folder, or a local unlearned model's, that are read."""
-        entry = (self.study.models.entries() | self.study.methods)[name]
-        return list(map(str, origin_files(Path(entry.path)))) if entry.source == "local" else []
+        entry = self.study.models.entries().get(name) or self.study.methods[name]
+        return list(map(str, origin_files(Path(entry.path)))) if isinstance(entry, LocalModel | LocalUnlearned) else []
 
     def corpus_origin(self, name: str) -> list[str]:
         """The files of a corpus's folder that are read."""
@@ -203,7 +206,7 @@ class Graph:
 
     def stop_metrics(self, method: str) -> dict[str, Settings]:
         """The metrics that a method's stop rule looks at, with their settings."""
-        stop_at = self.study.methods[method].stop_at
+        stop_at = self.study.runs()[method].stop_at
         asked = stop_at.plain() if stop_at else ()
         return {name: self.study.metrics.get(name) or METRICS.settings({}, name) for name in asked}
 
@@ -218,10 +221,9 @@ class Graph:
         return self.study.evaluation.scoring()
 
     @property
-    def harness(self) -> dict[str, Settings]:
+    def harness(self) -> dict[str, HarnessSettings]:
         """The metrics whose data lm-evaluation-harness downloads."""
-        metrics = self.study.metrics.items()
-        return {name: entry for name, entry in metrics if isinstance(METRICS.get(name), HarnessMetric)}
+        return {name: entry for name, entry in self.study.metrics.items() if isinstance(entry, HarnessSettings)}
 
     @property
     def task_files(self) -> list[str]:
@@ -232,7 +234,7 @@ class Graph:
     def calibration_file(self, quantizer: str) -> list[str]:
         """The user's own calibration text."""
         entry = self.study.quantizers[quantizer]
-        return [entry.calibration_path] if entry.calibration == "file" else []
+        return [entry.calibration_path] if isinstance(entry, CalibratedSettings) and entry.calibration == "file" else []
 
     def python(self, quantizer: str, room: str) -> str:
         """The Python that quantizes (room "environment") or scores ("evaluation_environment")."""
@@ -247,7 +249,7 @@ class Graph:
     @property
     def needs_gpu(self) -> list[str]:
         """Why the study cannot run where there is no GPU."""
-        backends = [(name, self.backends[name].needs_gpu) for name in self.calibrated]
+        backends = [(name, its.needs_gpu) for name, its in self.backends.items() if isinstance(its, Calibrated)]
         return [NO_GPU] * self.study.gpu + [f"quantizers.{name}: {why}" for name, why in backends if why]
 
     # ---- which source files a job executes
@@ -256,7 +258,7 @@ class Graph:
         return SOURCES.source(self.study.corpora[corpus].source)
 
     def method_sources(self, method: str) -> list[str]:
-        registered = METHODS.source(self.study.methods[method].method)
+        registered = METHODS.source(self.study.runs()[method].method)
         return [registered, *map(METRICS.source, self.stop_metrics(method))]
 
     def backend_sources(self, quantizers: Iterable[str]) -> list[str]:

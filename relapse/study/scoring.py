@@ -8,6 +8,7 @@ from typing import Any
 
 from relapse.attacks import ATTACKS
 from relapse.metrics import METRICS
+from relapse.metrics.privleak import PrivLeakSettings
 from relapse.runtime.code_digest import digest
 from relapse.runtime.registry import ROOT
 from relapse.study.config import quoted
@@ -29,7 +30,7 @@ class Scoring:
     def measures_reference(self, wildcards: Wildcards) -> bool | None:
         """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
         privleak = self.graph.study.metrics.get("privleak")
-        if privleak is None or privleak.reference != "retrain":
+        if not isinstance(privleak, PrivLeakSettings) or privleak.reference != "retrain":
             return None
         return wildcards.model == "retrain" and "full" in self.names(wildcards)
 
@@ -122,12 +123,12 @@ class Attacked(Scoring):
         """The attack's entry, the quantizer which the model is under, the one that the attack names, and the target."""
         entry, how = self.graph.study.attacks[wildcards.attack], self.graph.rounded_how
         given = {"attack": entry.model_copy(update={"methods": None}).plain(), "quantizer": how[entry.under]}
-        if ATTACKS.get(entry.attack).needs_quantizer:
-            given["attacked-with"] = how[entry.quantizer]
+        if named := ATTACKS.get(entry.attack).named_quantizer(entry):
+            given["attacked-with"] = how[named]
         options = [f"--{key} {quoted(value)}" for key, value in given.items()]
         return " ".join([*options, *(f"--target {folder}" for folder in input.target)])
 
     def sources(self, wildcards: Wildcards) -> list[str]:
         entry = self.graph.study.attacks[wildcards.attack]
-        named = [entry.quantizer] if ATTACKS.get(entry.attack).needs_quantizer else []
-        return [ATTACKS.source(entry.attack), *self.sources_under([entry.under, *named])]
+        named = ATTACKS.get(entry.attack).named_quantizer(entry)
+        return [ATTACKS.source(entry.attack), *self.sources_under([entry.under, *([named] if named else [])])]

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from relapse.unlearning.reference import Reference, Windows
 from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
-from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
+from relapse.unlearning.step import Pairs, at_once, gradients_of_step, mask_of, target_saliency
 from relapse.unlearning.storage import Rounding, states, store
 
 
@@ -32,6 +33,7 @@ def steps_of(settings: MethodSettings, forget_windows: int) -> int:
     """Number of steps: `steps`, or `epochs` over the forget windows, the last batch of an epoch running on."""
     if settings.steps:
         return settings.steps
+    assert settings.epochs is not None  # an entry has one of the two
     return -(-settings.epochs * forget_windows // settings.batch_size)
 
 
@@ -51,7 +53,7 @@ class RetainWeight:
     The latter grows while the retain loss is above its bound epsilon, and falls to 0 at least while it is below.
     """
 
-    def __init__(self, method: Method, settings: MethodSettings):
+    def __init__(self, method: Method, settings: Any):
         self.dual, self.settings = method.dual, settings
         self.value = settings.alpha if method.constrained else 0.0
 
@@ -69,11 +71,11 @@ def moving_parameters(
     With LoRA they move by their adapters, so that only the weights of layers that have one are among them.
     """
     everything = dict(model.named_parameters())
-    if method.sure and settings.mask in ("paper", "random"):
+    if isinstance(settings, saliency.Sure) and settings.mask in ("paper", "random"):
         generator = torch.Generator().manual_seed(seed_for(seed, "random mask"))
         scores = target_saliency(model, method, settings, reference)
         moving = saliency.kept_modules(model, scores, settings, generator)
-    elif method.sure and settings.mask == "row":
+    elif isinstance(settings, saliency.Sure) and settings.mask == "row":
         moving = saliency.eligible(model, settings)
     elif settings.parameters == "lora":
         adapted = [f"{layer}.weight" for layer in lora.adapted_layers(model, settings.lora)]
@@ -206,7 +208,7 @@ def unlearn(
             break
     finish(model, settings, negation, generator)
     trained = sum(parameter.numel() for parameter in parameters)
-    chosen = method.sure and settings.mask in ("paper", "random")
+    chosen = mask_of(settings) in ("paper", "random")
     return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
         {"dual": weight.value} if method.dual else {}
     )
