@@ -49,9 +49,7 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
         log:
             log_of("evaluate", f"{{corpus}}-{{model}}-{{seed}}-{JOBS.label}"),
         benchmark:
-            benchmark_of(
-                "evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{JOBS.label}"
-            )
+            benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{JOBS.label}")
         conda:
             "../envs/conda.yaml"
         resources:
