@@ -4,6 +4,7 @@ Rules call these methods with a job's wildcards, and with its input files. Knows
 options of `scripts.evaluate`; nothing of Snakemake.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from relapse.attacks import ATTACKS
@@ -15,7 +16,7 @@ from relapse.study.config import quoted
 from relapse.study.graph import ANY, Graph, Wildcards, label_of, one_of
 
 
-class Scoring:
+class Scoring(ABC):
     """The jobs of one rule."""
 
     def __init__(self, graph: Graph):
@@ -23,9 +24,9 @@ class Scoring:
         # Before `python`: lm-evaluation-harness reads its data from the cache alone.
         self.offline = "HF_HUB_OFFLINE=1 " if graph.harness else ""
 
+    @abstractmethod
     def names(self, wildcards: Wildcards) -> list[str]:
         """The quantizers that a job scores a model under, in turn; or its attack."""
-        raise NotImplementedError
 
     def measures_reference(self, wildcards: Wildcards) -> bool | None:
         """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
