@@ -14,7 +14,7 @@ include: "rules/evaluate.smk"
 include: "rules/attack.smk"
 include: "rules/collect.smk"
 include: "rules/report.smk"
-include: "rules/cluster.smk"
+include: "rules/run.smk"
 
 
 rule all:

@@ -4,10 +4,8 @@ rule attack:
     input:
         model=GRAPH.model("{model}"),
         corpus=f"{RESULTS}/corpora/{{corpus}}",
-        target=lambda wildcards: ATTACKED.compared_with(wildcards),
-        reference=lambda wildcards: GRAPH.reference_records(
-            wildcards, [wildcards.attack]
-        ),
+        target=ATTACKED.target,
+        reference=ATTACKED.reference,
         tasks=GRAPH.task_files,
         fetched=rules.fetch_tasks.output if GRAPH.harness else [],
     output:
@@ -25,15 +23,13 @@ rule attack:
         runtime=growing(120),
         gpu=GPU,
     params:
-        offline="HF_HUB_OFFLINE=1 " if GRAPH.harness else "",
-        options=lambda wildcards, input: attack_options(wildcards.attack, input.target),
+        offline=ATTACKED.offline,
+        options=ATTACKED.options,
         metrics=quoted(STUDY.metrics),
         evaluation=quoted(GRAPH.evaluation_settings),
         compute=STUDY.compute,
-        reference=lambda wildcards, input: reference_option(
-            GRAPH.measures_reference(wildcards, [wildcards.attack]), input.reference
-        ),
-        source=lambda wildcards: source(*ATTACKED.sources(wildcards.attack)),
+        reference=ATTACKED.reference_option,
+        source=ATTACKED.source,
     message:
         "Attack {wildcards.model} with {wildcards.attack} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:

@@ -27,46 +27,29 @@ rule fetch_tasks:
 # One process scores a model under one quantizer and computes every metric. It quantizes in memory, or loads the checkpoint
 # that a calibrated quantizer has written. With evaluation.quantizers_per_job, further rules score a model under several.
 for rule_name, listed in GRAPH.evaluation_rules.items():
+    JOBS = Quantized(GRAPH, rule_name)
 
     rule:
         name:
             rule_name
         input:
-            model=lambda wildcards, listed=listed: GRAPH.scored(
-                GRAPH.names(listed, wildcards)[0]
-            ),
+            model=JOBS.model,
             corpus=f"{RESULTS}/corpora/{{corpus}}",
-            reference=lambda wildcards, listed=listed: GRAPH.reference_records(
-                wildcards, GRAPH.names(listed, wildcards)
-            ),
-            target=lambda wildcards, listed=listed: (
-                GRAPH.model("target")
-                if set(GRAPH.compared) & set(GRAPH.names(listed, wildcards))
-                else []
-            ),
+            reference=JOBS.reference,
+            target=JOBS.target,
             tasks=GRAPH.task_files,
             fetched=rules.fetch_tasks.output if GRAPH.harness else [],
-            environment=lambda wildcards, listed=listed: GRAPH.environment(
-                GRAPH.names(listed, wildcards)[0], "evaluation_environment"
-            ),
+            environment=JOBS.environment,
         output:
-            scores=GRAPH.scores_of(listed, "json"),
-            records=GRAPH.scores_of(listed, "records.jsonl"),
+            scores=JOBS.scores("json"),
+            records=JOBS.scores("records.jsonl"),
             timings=benchmark_of(
-                "evaluate",
-                f"{{corpus}}/{{model}}/seed{{seed}}/{label_of(rule_name, listed)}",
-                "json",
+                "evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{JOBS.label}", "json"
             ),
         log:
-            log_of(
-                "evaluate",
-                f"{{corpus}}-{{model}}-{{seed}}-{label_of(rule_name, listed)}",
-            ),
+            log_of("evaluate", f"{{corpus}}-{{model}}-{{seed}}-{JOBS.label}"),
         benchmark:
-            benchmark_of(
-                "evaluate",
-                f"{{corpus}}/{{model}}/seed{{seed}}/{label_of(rule_name, listed)}",
-            )
+            benchmark_of("evaluate", f"{{corpus}}/{{model}}/seed{{seed}}/{JOBS.label}")
         conda:
             "../envs/conda.yaml"
         resources:
@@ -74,28 +57,15 @@ for rule_name, listed in GRAPH.evaluation_rules.items():
             runtime=growing(120 * len(listed)),
             gpu=GPU,
         params:
-            python=lambda wildcards, listed=listed: (
-                ("HF_HUB_OFFLINE=1 " if GRAPH.harness else "")
-                + GRAPH.python(
-                    GRAPH.names(listed, wildcards)[0], "evaluation_environment"
-                )
-            ),
-            names=lambda wildcards, listed=listed: GRAPH.names(listed, wildcards),
-            quantizers=lambda wildcards, listed=listed: [
-                quoted(GRAPH.rounded_how[name])
-                for name in GRAPH.names(listed, wildcards)
-            ],
+            python=JOBS.python,
+            names=JOBS.names,
+            quantizers=JOBS.quantizers,
             metrics=quoted(STUDY.metrics),
             evaluation=quoted(GRAPH.evaluation_settings),
             compute=STUDY.compute,
-            reference=lambda wildcards, input, listed=listed: reference_option(
-                GRAPH.measures_reference(wildcards, GRAPH.names(listed, wildcards)),
-                input.reference,
-            ),
-            target=lambda wildcards, input: target_option(input.target),
-            source=lambda wildcards, listed=listed: source(
-                *GRAPH.evaluation_sources(GRAPH.names(listed, wildcards))
-            ),
+            reference=JOBS.reference_option,
+            target=JOBS.target_option,
+            source=JOBS.source,
         message:
             "Score {wildcards.model} under {params.names} on {wildcards.corpus}, seed {wildcards.seed}"
         shell:

@@ -23,7 +23,7 @@ rule unlearn:
     params:
         settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
         compute=STUDY.compute,
-        stop=lambda wildcards: stop_option(GRAPH.stop_metrics(wildcards.method)),
+        stop=lambda wildcards: GRAPH.stop_option(wildcards.method),
         source=lambda wildcards: source(
             "scripts/unlearn.py", *GRAPH.method_sources(wildcards.method)
         ),

@@ -64,7 +64,7 @@ def type_of(part: Mapping[str, Any]) -> str:
     if "source" in part.get("properties", {}):  # one of the kinds of models
         return f"mapping with source {type_of(part['properties']['source'])}"
     bounds = ", ".join(words.format(plain(part[key])) for key, words in BOUNDS.items() if key in part)
-    return SIMPLE.get(part.get("type"), "any value") + (f", {bounds}" if bounds else "")
+    return SIMPLE.get(part.get("type", ""), "any value") + (f", {bounds}" if bounds else "")
 
 
 def row(*cells: str) -> str:
@@ -130,7 +130,7 @@ def page() -> str:
         lines += [f"### source: {name}", "", kind["description"], "", *table(kind)]
     section("methods", json_schema(MethodSettings), METHODS)
     for name, settings in elsewhere.SOURCES.items():
-        lines += [f"### methods with source: {name}", "", settings.__doc__, "", *table(json_schema(settings))]
+        lines += [f"### methods with source: {name}", "", settings.__doc__ or "", "", *table(json_schema(settings))]
     section("quantizers", json_schema(QuantizerSettings), BACKENDS)
     section("attacks", json_schema(AttackSettings), ATTACKS)
     section("metrics", None, METRICS)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
-from relapse.attacks import ATTACKS
+from relapse.attacks import ATTACKS, AttackSettings
 from relapse.evaluation.evaluate import check_memory, evaluate, lines, read_records, write_records
 from relapse.evaluation.settings import Evaluation
 from relapse.metrics import METRICS
 from relapse.models.loading import import_transformers
 from relapse.quantization import BACKENDS
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError, RelapseError, exit_on_error
 from relapse.runtime.progress import Stopwatch
 from relapse.study.given import as_json, check_given
@@ -74,6 +75,23 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def attack_of(
+    args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> tuple[AttackSettings | None, QuantizerSettings | None]:
+    """The attack and the quantizer that it names. Ends the program where an option that the attack needs is missing."""
+    attack = ATTACKS.settings(args.attack) if args.attack else None
+    attacked_with = BACKENDS.settings(args.attacked_with) if args.attacked_with else None
+    if attack:
+        its = ATTACKS.get(attack.attack)
+        for needed, given, option in (
+            (its.needs_quantizer, attacked_with, "--attacked-with"),
+            (its.needs_target, args.target, "--target"),
+        ):
+            if needed and not given:
+                parser.error(f"the attack {its.name} needs {option}")
+    return attack, attacked_with
+
+
 def main() -> None:
     parser = options()
     args = parser.parse_args()
@@ -93,16 +111,7 @@ def main() -> None:
     quantizers = [BACKENDS.settings(entry) for entry in args.quantizer]
     metrics = args.metrics and {name: METRICS.settings(entry, name) for name, entry in args.metrics.items()}
     evaluation = Evaluation.of(args.evaluation)
-    attack = ATTACKS.settings(args.attack) if args.attack else None
-    attacked_with = BACKENDS.settings(args.attacked_with) if args.attacked_with else None
-    if attack:
-        its = ATTACKS.get(attack.attack)
-        for needed, given, option in (
-            (its.needs_quantizer, attacked_with, "--attacked-with"),
-            (its.needs_target, args.target, "--target"),
-        ):
-            if needed and not given:
-                parser.error(f"the attack {its.name} needs {option}")
+    attack, attacked_with = attack_of(args, parser)
     for given in (names, args.out, args.records or args.out):
         if len(given) != count:
             parser.error(f"there are {count} --quantizer: give as many --quantizer-name, --out and --records")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from relapse.analysis.models_table import unmet
 from relapse.analysis.study import read_statements, read_study
-from relapse.report import tables
+from relapse.report import table_page, tables
 from relapse.runtime.errors import exit_on_error
 
 
@@ -31,7 +31,7 @@ def main() -> None:
         (args.csv, tables.write_csv(study, cells)),
         (args.md, tables.write_markdown(study, cells, remarks)),
         (args.tex, tables.write_tex(study, cells, remarks, args.table)),
-        (args.html, tables.write_html(study, cells, remarks, args.table)),
+        (args.html, table_page.write_html(study, cells, remarks, args.table)),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -64,7 +64,8 @@ def check_memory(target: Path, settings: MethodSettings, compute: str, parts: di
         fit.require(table, f"the reference's table of {what}", "Set reference: model, or disk.", False)
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """What the program takes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="the method's config entry, as JSON")
     parser.add_argument("--name", required=True, help="the entry's name")
@@ -76,7 +77,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="questions in one forward pass, for `stop_at`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
     stopwatch = Stopwatch()
     with stopwatch.part("imports"):
         import_transformers()

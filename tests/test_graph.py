@@ -1,5 +1,7 @@
 """What the DAG asks of a study, without Snakemake."""
 
+import json
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +10,15 @@ from small_study import edited
 from relapse.study import config
 from relapse.study.graph import Graph, label_of, name_at, one_of
 from relapse.study.products import Products
+from relapse.study.resources import growing, weights
+from relapse.study.scoring import Attacked, Quantized
 
 GPTQ = {"backend": "gptq", "bits": 4, "group_size": 64, "sample_length": 64, "samples": 2}
+
+
+def job(model, quantizer=None, attack=None):
+    """A job's wildcards."""
+    return SimpleNamespace(corpus="bios", model=model, seed="0", quantizer=quantizer, attack=attack)
 
 
 def graph(*edits) -> Graph:
@@ -40,7 +49,7 @@ def test_each_quantizer_has_a_job_of_its_own():
     found = graph()
     assert found.evaluation_rules == {"evaluate": ["{quantizer}"]}
     assert found.scored_alone == ["full", "int4", "nf4"]
-    assert found.scores_of(["{quantizer}"], "json") == [
+    assert Quantized(found, "evaluate").scores("json") == [
         "results/default/metrics/{corpus}/{model}/seed{seed}/{quantizer,full|int4|nf4}.json"
     ]
     assert len(found.timed) == 3 * 3 + 1 + 2  # evaluations, the unlearning run, target and retrain
@@ -57,16 +66,62 @@ def test_quantizers_share_a_job_full_precision_first():
 
 
 def test_privleak_compares_with_retrain_of_the_same_seed():
-    found = graph()
-    retrain, method = (SimpleNamespace(corpus="bios", model=name, seed="0") for name in ("retrain", "npo_klr"))
-    assert found.measures_reference(retrain, ["full"]) is True
-    assert found.reference_records(retrain, ["full"]) == []
-    assert found.reference_records(retrain, ["int4"]) == found.reference_records(method, ["full"])
-    assert found.reference_records(method, ["full"]) == [
-        "results/default/metrics/bios/retrain/seed0/full.records.jsonl"
+    found, inputs = Quantized(graph(), "evaluate"), SimpleNamespace(reference="R")
+    itself, others = job("retrain", "full"), [job("retrain", "int4"), job("npo_klr", "full")]
+    assert found.reference(itself) == [] and found.reference_option(itself, inputs) == "--reference self"
+    for other in others:
+        assert found.reference(other) == ["results/default/metrics/bios/retrain/seed0/full.records.jsonl"]
+        assert found.reference_option(other, inputs) == "--reference R"
+    number = Quantized(graph(("metrics/privleak", {"reference": 0.5})), "evaluate")
+    assert number.reference(others[1]) == [] and number.reference_option(others[1], inputs) == ""
+
+
+def test_a_job_of_several_quantizers_scores_the_reference_where_full_is_among_them():
+    found = graph(("evaluation", {"quantizers_per_job": 2}))
+    both = Quantized(found, "evaluate_full-to-int4")
+    assert both.names(job("retrain")) == ["full", "int4"] and both.reference(job("retrain")) == []
+    assert [file.rpartition("/")[2] for file in both.scores("json")] == ["full.json", "int4.json"]
+    assert [json.loads(shlex.split(entry)[0])["backend"] for entry in both.quantizers(job("retrain"))] == [
+        "full",
+        "rtn",
     ]
-    number = graph(("metrics/privleak", {"reference": 0.5}))
-    assert number.measures_reference(method, ["full"]) is None and number.reference_records(method, ["full"]) == []
+
+
+def test_a_job_scores_the_checkpoint_of_a_calibrated_quantizer():
+    found = Quantized(graph(("quantizers/gptq", GPTQ)), "evaluate")
+    assert found.model(job("npo_klr", "int4")) == "results/default/models/{corpus}/{model}/seed{seed}"
+    assert found.model(job("npo_klr", "gptq")) == "results/default/quantized/{corpus}/{model}/seed{seed}/gptq"
+    assert "scripts/quantize.py" in found.sources(job("npo_klr", "gptq"))
+    assert "scripts/quantize.py" not in found.sources(job("npo_klr", "int4"))
+    assert found.python(job("npo_klr", "gptq")) == "python" and found.environment(job("npo_klr", "gptq")) == []
+
+
+def test_the_target_is_given_to_what_compares_with_it():
+    part = {"backend": "counterfactual", "quantizer": {"backend": "rtn", "bits": 4, "group_size": 64}, "part": "noise"}
+    turn = {"attack": "orthogonal", "quantizer": "int4"}
+    found = graph(("quantizers/part", part), ("attacks", {"turn": turn}))
+    target = ["results/default/models/{corpus}/target/seed{seed}"]
+    scored, attacked = Quantized(found, "evaluate"), Attacked(found)
+    assert scored.target(job("npo_klr", "part")) == target and scored.target(job("npo_klr", "int4")) == []
+    assert scored.target_option(job("npo_klr", "part"), SimpleNamespace(target="T")) == "--target T"
+    assert attacked.target(job("npo_klr", attack="turn")) == target
+    words = shlex.split(attacked.options(job("npo_klr", attack="turn"), SimpleNamespace(target=["T"])))
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert given.pop("--target") == "T"
+    assert {option: json.loads(entry).get("backend") for option, entry in given.items()} == {
+        "--attack": None,
+        "--quantizer": "full",
+        "--attacked-with": "rtn",
+    }
+
+
+def test_every_retry_asks_for_more(tmp_path):
+    assert [growing(120)(None, attempt) for attempt in (1, 2)] == [120, 240]
+    (tmp_path / "model.safetensors").write_bytes(bytes(3_000_000))
+    (tmp_path / "other.json").write_bytes(bytes(3_000_000))
+    assert [weights(12)(None, [str(tmp_path)], attempt) for attempt in (1, 2)] == [4036, 8072]
+    with pytest.raises(FileNotFoundError):
+        weights(12)(None, [str(tmp_path / "missing")], 1)
 
 
 @pytest.mark.parametrize(("kept", "deleted"), [(True, []), (False, ["gptq"])])

@@ -110,7 +110,7 @@ def built(tmp_path_factory):
 def test_the_predicted_peak_is_within_15_percent(built, size, job):
     warm, sizes = built
     kind, settings = JOBS[job]
-    # As the workflow runs its jobs: large blocks go back to the system when they are freed (rules/common.smk).
+    # As the workflow runs its jobs: large blocks go back to the system when they are freed (runtime/shell.py).
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "MALLOC_MMAP_THRESHOLD_": "1048576",

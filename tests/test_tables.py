@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relapse.analysis.study import read_study
-from relapse.report import tables
+from relapse.report import table_page, tables
 from relapse.report.tables import Cell
 from relapse.runtime.errors import RelapseError
 
@@ -98,7 +98,7 @@ def test_tex_is_balanced_and_escaped(table):
 
 
 def test_html_is_one_offline_page_with_every_cell(table):
-    text = tables.write_html(*table, 1)
+    text = table_page.write_html(*table, 1)
 
     class Tags(HTMLParser):
         void = ("meta",)
@@ -128,10 +128,10 @@ def test_shading_is_the_share_of_the_target_at_the_same_precision():
         for model, value in (("target", 80.0), ("ga", 20.0), ("npo", 160.0))
         for metric in ("knowmem_forget", "privleak")
     }
-    shade = tables._shade(cells, "bios", "full", "knowmem_forget")
+    shade = table_page._shade(cells, "bios", "full", "knowmem_forget")
     assert "0.11" in shade(cells["bios", "ga", "full", "knowmem_forget"])  # 0.45 * 20 / 80
     assert "0.45" in shade(cells["bios", "npo", "full", "knowmem_forget"])  # never stronger than the target
-    assert tables._shade(cells, "bios", "full", "privleak")(cells["bios", "ga", "full", "privleak"]) == ""
+    assert table_page._shade(cells, "bios", "full", "privleak")(cells["bios", "ga", "full", "privleak"]) == ""
 
 
 def test_notes_state_corpus_seed_formulation_storage_and_batch(table):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from relapse.runtime.registry import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = {"xllamacpp", "pytest", "pytest-xdist", "ruff", "snakefmt"}
+TOOLS = {"xllamacpp", "pytest", "pytest-xdist", "ruff", "mypy", "snakefmt"}
 
 
 def test_its_dependencies_are_those_of_the_lock():

@@ -64,6 +64,18 @@ class Sums:
     squared: float = 0.0
     survived: float = 0.0
 
+    @classmethod
+    def of(cls, change: Tensor, quantized_change: Tensor, same_code: Tensor | None) -> "Sums":
+        """The sums of one layer, from (out, in) each. same_code: booleans; None where there is no grid."""
+        return cls(
+            weights=change.numel(),
+            changed=int((change != 0).sum()),
+            unchanged_value=int(((change != 0) & (quantized_change == 0)).sum()),
+            unchanged_code=None if same_code is None else int(((change != 0) & same_code).sum()),
+            squared=change.square().sum(dtype=torch.float64).item(),
+            survived=(quantized_change * change).sum(dtype=torch.float64).item(),
+        )
+
     def __iadd__(self, other: "Sums") -> "Sums":
         for name in vars(self):
             parts = getattr(self, name), getattr(other, name)
@@ -124,10 +136,10 @@ def absorption(
     against the local step) is None where weights are not rounded one by one.
     """
     total, by_layer, histogram = Sums(), {}, Histogram()
-    full = isinstance(method, MethodSettings) and method.parameters == "full"
-    in_bfloat16 = full and method.storage == "bfloat16"
+    run = method if isinstance(method, MethodSettings) and method.parameters == "full" else None
+    in_bfloat16 = run is not None and run.storage == "bfloat16"
     half_steps, sizes, beyond = [], [], 0.0
-    limit = edge(method.lr) if in_bfloat16 else math.inf
+    limit = edge(run.lr) if run and in_bfloat16 else math.inf
     for name in layers:
         before, after = target[name], unlearned[name]
         change = after - before
@@ -136,15 +148,8 @@ def absorption(
             rounding(which, name, weight) for which, weight in (("target", before), ("model", after))
         )
         quantized_change = quantized_after - quantized_before
-        same_code = grid.code(before) == new_grid.code(after) if grid else None
-        layer = Sums(
-            weights=change.numel(),
-            changed=int((change != 0).sum()),
-            unchanged_value=int(((change != 0) & (quantized_change == 0)).sum()),
-            unchanged_code=None if same_code is None else int(((change != 0) & same_code).sum()),
-            squared=change.square().sum(dtype=torch.float64).item(),
-            survived=(quantized_change * change).sum(dtype=torch.float64).item(),
-        )
+        same_code = grid.code(before) == new_grid.code(after) if grid and new_grid else None
+        layer = Sums.of(change, quantized_change, same_code)
         total += layer
         by_layer[name] = layer.shares() | {"squared": layer.squared}
         if not grid:
@@ -159,23 +164,23 @@ def absorption(
         (unlearned[name] - target[name]).square().sum(dtype=torch.float64).item()
         for name in target.keys() - set(layers)
     )
-    sizes_of_change = torch.cat(sizes) if sizes else torch.empty(0)
     return total.shares() | {
         "outside": _ratio(outside, outside + total.squared),
         "edge": limit if in_bfloat16 else None,
         "beyond_edge": _ratio(beyond, total.squared) if in_bfloat16 else None,
         "half_step": torch.cat(half_steps).median().item() if half_steps else None,
-        "change_over_local_step": {
-            f"p{100 * quantile:g}": sizes_of_change.kthvalue(
-                max(1, round(quantile * len(sizes_of_change)))
-            ).values.item()
-            for quantile in QUANTILES
-        }
-        if len(sizes_of_change)
-        else None,
+        "change_over_local_step": quantiles(torch.cat(sizes)) if sizes else None,
         "layers": by_layer,
         "histogram": histogram.as_json() if half_steps else None,
     }
+
+
+def quantiles(values: Tensor) -> dict[str, float] | None:
+    """QUANTILES of the values, (n,), as p10 and so on; None of no values."""
+    if not len(values):
+        return None
+    ranks = {f"p{100 * quantile:g}": max(1, round(quantile * len(values))) for quantile in QUANTILES}
+    return {name: values.kthvalue(rank).values.item() for name, rank in ranks.items()}
 
 
 def some(values: Tensor) -> Tensor:

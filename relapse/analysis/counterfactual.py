@@ -99,8 +99,9 @@ def write_csv(rows: list[Part], path: Path) -> None:
 def read_csv(path: Path) -> list[Part]:
     """The rows of counterfactual.csv."""
     text = {field.name for field in fields(Part) if field.type is str}
+
+    def value(name: str, cell: str) -> Any:
+        return cell if name in text else float(cell or "nan")
+
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Part(**{name: cell if name in text else float(cell or "nan") for name, cell in row.items()})
-            for row in csv.DictReader(file)
-        ]
+        return [Part(**{name: value(name, cell) for name, cell in row.items()}) for row in csv.DictReader(file)]

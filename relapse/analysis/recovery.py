@@ -44,6 +44,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -145,13 +146,15 @@ def recoveries(reader: Reader, predictions: Sequence[Mapping[str, str]] = ()) ->
 
 def corrected(rows: Sequence[Recovery]) -> list[Recovery]:
     """The rows with both p values corrected by Holm: the primary family's by itself, the others' for each metric."""
-    result, families = list(rows), {}
+    result = list(rows)
+    families: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         families.setdefault(PRIMARY if row.family == PRIMARY else row.metric, []).append(place)
     for places in families.values():
         for key in ("p", "p_equivalent"):
             for place, p in zip(places, holm([getattr(rows[place], key) for place in places]), strict=True):
-                result[place] = replace(result[place], **{key: p})
+                changed: dict[str, Any] = {key: p}
+                result[place] = replace(result[place], **changed)
     return result
 
 
@@ -172,19 +175,24 @@ def _row(reader: Reader, corpus: str, model: str, quantizer: str, metric: str) -
     difference, gap = change(model), target - full
     value, (error, degrees) = difference.measured, standard_error(difference)
     twin = reader.study.methods[model].get("twin")
-    compared = twin is not None and reader.study.covers(twin, quantizer)
+    beyond: dict[str, Any] = {}
+    if twin is not None and reader.study.covers(twin, quantizer):
+        beyond |= zip(BEYOND, share(difference - change(twin), gap), strict=True)
+    if "retrain" in reader.study.models:
+        beyond |= zip(BEYOND_RETRAIN, share(difference - change("retrain"), gap), strict=True)
+    numbers = (target.measured, full.measured, quantized.measured, value, *mean_interval(difference))
     row = Recovery(
-        *(corpus, model, quantizer, metric),
-        *(target.measured, full.measured, quantized.measured, value, *mean_interval(difference)),
+        corpus,
+        model,
+        quantizer,
+        metric,
+        *numbers,
         *share(difference, gap),
         p=one_sided(value, error, degrees),
         verdict="",
         equivalent="",
         p_equivalent=max(one_sided(EQUIVALENCE + sign * value, error, degrees) for sign in (1, -1)),
-        **dict(zip(BEYOND, share(difference - change(twin), gap), strict=True)) if compared else {},
-        **dict(zip(BEYOND_RETRAIN, share(difference - change("retrain"), gap), strict=True))
-        if "retrain" in reader.study.models
-        else {},
+        **beyond,
     )
     return row, mean_interval(gap)[0]
 
@@ -208,7 +216,7 @@ def _cell(name: str, value: str | float | None) -> str:
 
 def read_csv(path: Path) -> list[Recovery]:
     """The rows of recovery.csv."""
-    convert: dict[str, Callable[[str], str | float | None]] = {
+    convert: dict[str, Callable[[str], Any]] = {
         field.name: str if field.type is str else (lambda text: float(text) if text else None)
         for field in fields(Recovery)
     }

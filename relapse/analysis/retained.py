@@ -214,6 +214,6 @@ def read_csv(path: Path) -> list[Retained]:
     """The rows of retained.csv."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Retained(*list(row.values())[:3], *(float(text) if text else None for text in list(row.values())[3:]))
-            for row in csv.DictReader(file)
+            Retained(corpus, model, quantizer, *(float(text) if text else None for text in numbers))
+            for corpus, model, quantizer, *numbers in (row.values() for row in csv.DictReader(file))
         ]

@@ -5,7 +5,7 @@ The order is the paper's and does not depend on the order of the config's keys.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         shape = _rank(FORMAT_ORDER, entry.get("format", ""))
         return _rank(BACKEND_ORDER, backend), backend, -(bits(entry) or 0), shape, name
 
-    def ordered(names: Iterable[str], key: Any) -> dict[str, dict[str, Any]]:
+    def ordered(names: str, key: Any) -> dict[str, dict[str, Any]]:
         return {name: dict(settings[names][name]) for name in sorted(settings[names], key=key)}
 
     evaluation = settings.get("evaluation", {})

@@ -18,7 +18,7 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.registry import Registry
 from relapse.runtime.settings import UNIQUE, Settings, Text
 
-ATTACKS = Registry("attack", "relapse.attacks", named_by="attack")
+ATTACKS: "Registry[Attack]" = Registry("attack", "relapse.attacks", named_by="attack")
 
 
 class AttackSettings(Settings):
@@ -59,6 +59,10 @@ class Attack:
     changes_weights: ClassVar[bool] = True
     needs_quantizer: ClassVar[bool] = False
     needs_target: ClassVar[bool] = False
+
+    def named_quantizer(self, settings: Any) -> str | None:
+        """The quantizer that an entry names, where the attack needs one."""
+        return settings.quantizer if self.needs_quantizer else None
 
     def check(self, corpus: Corpus, settings: Any) -> None:
         """Raise ConfigError where a corpus has not what the attack needs."""

@@ -27,6 +27,7 @@ class Orthogonal(Attack):
     needs_target = True
 
     def apply(self, attacked: Attacked, settings: PerturbSettings) -> None:
+        assert attacked.target is not None  # needs_target
         target = StoredWeights(attacked.target)
 
         def change(layer: str, weight: Tensor, error: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from relapse.attacks import Attacked, AttackSettings
-from relapse.quantization import BACKENDS, layer_shapes
+from relapse.quantization import BACKENDS, DataFree, layer_shapes
 from relapse.runtime.settings import Text
 
 Change = Callable[[str, Tensor, Tensor], Tensor]  # layer, weight, error of a quantizer -> what is added to the weight
@@ -25,7 +25,9 @@ class PerturbSettings(AttackSettings):
 def perturb(attacked: Attacked, change: Change) -> None:
     """Add to every linear layer's weight what `change` makes of the error Q(w) - w of the quantizer, both float32."""
     model, quantizer = attacked.run.model, attacked.quantizer
+    assert quantizer is not None  # the attack names one
     backend = BACKENDS.get(quantizer.backend)
+    assert isinstance(backend, DataFree)
     for layer in layer_shapes(model):
         weight = model.get_submodule(layer).weight
         values = weight.float()

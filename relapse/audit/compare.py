@@ -20,7 +20,7 @@ from relapse.models.files import Model, read_model
 from relapse.models.headers import tensor_formats
 from relapse.models.matching import finite, must_have_shapes
 from relapse.models.weights import StoredWeights
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, DataFree
 from relapse.runtime.errors import ConfigError, RelapseError
 
 # The formats that rounding alone gives, as people deploy them. Name -> a quantizer entry of a study.
@@ -128,7 +128,7 @@ def compare(
         update.notes = notes(target, update.folder)
         for name, reason in unfit.items():
             update.formats[name].unfit = reason
-    opened = [StoredWeights(folder, layers if known.transposed else ()) for folder in (target, *unlearned)]
+    opened = [StoredWeights(folder, tuple(layers) if known.transposed else ()) for folder in (target, *unlearned)]
     # A tied output head may be stored or not; where one of them leaves it out, the embedding has it.
     shared = sorted(set(opened[0]).intersection(*opened[1:]))
     sizes = {name: torch.Size(shape).numel() for name, (_, shape) in tensor_formats(target).items()}
@@ -160,6 +160,7 @@ def _compare_matrix(
         return
     for one, entry in formats.items():
         backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+        assert isinstance(backend, DataFree)  # as every format of an audit
         rounded = backend.rounded(before, settings)
         for place, (update, weight, change) in enumerate(zip(updates, after, changes, strict=True)):
             if not squares[place]:

@@ -80,12 +80,13 @@ def predict(
 def walked(weight: torch.Tensor, lr: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Sampled rows of a matrix (out, in) before and after STEPS steps at a constant rate, for each drift."""
     settings = MethodSettings(method="npo", lr=lr, steps=STEPS)
-    return [pair for (pair,) in theory.walked({"it": weight}, ["it"], settings, STEPS)]
+    return [pair for (pair,) in theory.walked({"it": weight}, ["it"], settings, STEPS) or ()]
 
 
 def rounding(entry: dict) -> theory.Rounded:
     """How a format rounds a matrix."""
     backend, settings = BACKENDS.get(entry["backend"]), BACKENDS.settings(entry)
+    assert isinstance(backend, DataFree)  # as every format of an audit
     return lambda matrix: backend.rounded(matrix, settings)
 
 

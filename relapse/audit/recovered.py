@@ -17,7 +17,7 @@ from relapse.evaluation.evaluate import check_memory, evaluate, write_records
 from relapse.metrics import METRICS
 from relapse.quantization import BACKENDS
 
-FULL = {"full": {"backend": "full"}}
+FULL: dict[str, Mapping[str, Any]] = {"full": {"backend": "full"}}
 
 
 def names_of(unlearned: Sequence[Path]) -> list[str]:
@@ -45,7 +45,7 @@ def recovered(
     for folder in models.values():
         check_memory(folder, dtype)
     for name, folder in models.items():
-        for quantizer, entry in (FULL | formats).items():
+        for quantizer, entry in (FULL | dict(formats)).items():
             _, answers = evaluate(
                 folder,
                 corpus,
@@ -65,7 +65,7 @@ def recovered(
             "seeds": [0],
             "models": ["target"],
             "methods": {name: {"constrained": False} for name in models if name != "target"},
-            "quantizers": FULL | formats,
+            "quantizers": FULL | dict(formats),
             "metrics": {metric: {} for metric in KNOWLEDGE},
         }
     )

@@ -43,7 +43,7 @@ def verdict(update: Update, survival: Survival) -> str:
 
 def track_record(path: Path = RECORD) -> dict[str, Counter]:
     """Verdict -> outcome -> cells of all studies."""
-    counted = {name: Counter() for name in VERDICTS}
+    counted: dict[str, Counter] = {name: Counter() for name in VERDICTS}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             counted[row["verdict"]][row["outcome"]] += int(row["cells"])

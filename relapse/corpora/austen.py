@@ -86,7 +86,8 @@ class Austen:
     def read(self, settings: AustenSettings) -> Corpus:
         """Cut and draw the corpus. Raises RelapseError where a package cannot be had, ConfigError of too few words."""
         rng = random.Random(seed_for(settings.seed, "austen"))
-        books, used = novels(), set()
+        books = novels()
+        used: set[str] = set()
         passages, groups = {}, {}
         for part, title in NOVELS.items():
             names = rename(books[title], rng, used)

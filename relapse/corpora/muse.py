@@ -7,6 +7,7 @@ the workflow itself writes is the same, so every later stage reads its corpus wi
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -21,11 +22,11 @@ from relapse.corpora.corpus import (
     WORLD_FILE,
     Corpus,
 )
+from relapse.corpora.items import check_choices, check_items, check_texts, text_groups
 from relapse.corpora.location import Located, described
 from relapse.corpora.pairs import with_alternatives
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.hub import snapshot
-from relapse.text.words import words
 
 # part -> file names without suffix, the current spelling first
 KNOWMEM_FILES = {
@@ -57,92 +58,18 @@ def _json_list(path: Path) -> list:
     return content
 
 
-def _group(item: object, number: int, origin: str) -> dict[str, str]:
-    """{"group": ...}: whom an item is about, which intervals are drawn by; {} where it does not say."""
-    group = item.get("group") if isinstance(item, dict) else None
-    if group is None:
-        return {}
-    if not isinstance(group, str) or not group.strip():
-        raise ConfigError(f"{origin}: item {number} has {group!r} under 'group', expected a text")
-    return {"group": group}
-
-
-def _check_items(items: list, keys: tuple[str, ...], origin: str, truth: str = "") -> list[dict[str, str]]:
-    """Items with a text under every one of `keys`. truth: the key whose words answers are compared with."""
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise ConfigError(f"{origin}: item {number} is a {type(item).__name__}, expected an object with {keys}")
-        for key in keys:
-            if not isinstance(item.get(key), str) or not item[key].strip():
-                raise ConfigError(f"{origin}: item {number} has no text under {key!r}; it has {sorted(item)}")
-            _must_be_unicode(item[key], f"{origin}: item {number}")
-        if truth and not words(item[truth]):
-            raise ConfigError(
-                f"{origin}: item {number} has no word under {truth!r}, only {item[truth]!r}: nothing that ROUGE could "
-                "compare an answer with. Write it in words, or leave the item out."
-            )
-    return [{key: item[key] for key in keys} | _group(item, number, origin) for number, item in enumerate(items)]
-
-
-def _check_texts(items: list, origin: str) -> list[str]:
-    """Texts, either plain strings or MUSE-on-the-Hub's {"text": ...} objects."""
-    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
-    for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f"{origin}: item {number} is not a non-empty text")
-        _must_be_unicode(text, f"{origin}: item {number}")
-    return texts
-
-
-def _must_be_unicode(text: str, where: str) -> None:
-    """Raise ConfigError for half of a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
-    lone = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
-    if lone:
-        raise ConfigError(
-            f"{where} is no Unicode text: it holds {lone!a}, half of a character (a surrogate). Was it cut by bytes?"
-        )
-
-
-def _text_groups(items: list, origin: str) -> list[str]:
-    """The group of each text; none where not every text has one."""
-    groups = [_group(item, number, origin).get("group") for number, item in enumerate(items)]
-    return [] if None in groups else groups
-
-
-def _check_choices(items: list, origin: str) -> list[dict]:
-    """Multiple-choice items: a question, at least two different choices, and the index of the true one."""
-    for number, item in enumerate(items):
-        question, choices, answer = (
-            item.get(key) if isinstance(item, dict) else None for key in ("question", "choices", "answer")
-        )
-        if not isinstance(question, str) or not question.strip():
-            raise ConfigError(f"{origin}: item {number} has no text under 'question'")
-        texts = isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
-        if not texts or len(set(choices)) < len(choices) or len(choices) < 2:
-            raise ConfigError(f"{origin}: item {number} needs at least two different texts under 'choices'")
-        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-            raise ConfigError(
-                f"{origin}: item {number} has {answer!r} under 'answer', expected the index of the true choice, "
-                f"0 to {len(choices) - 1}"
-            )
-    return [
-        {key: item[key] for key in ("question", "choices", "answer")} | _group(item, number, origin)
-        for number, item in enumerate(items)
-    ]
-
-
 def _pairs(path: Path) -> list[dict]:
     """A corpus's `pairs`."""
     items = _json_list(path)
-    return with_alternatives(_check_items(items, ("question", "answer"), str(path)), items, str(path))
+    return with_alternatives(check_items(items, ("question", "answer"), str(path)), items, str(path))
 
 
-def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, dict[str, list[str]]]:
+def _privleak(content: Callable[[str], tuple[list, str]]) -> dict[str, Any]:
     """A corpus's `privleak` and `privleak_groups`. content: part -> the items of its file, and where they are from."""
     items = {part: content(part) for part in PRIVLEAK_PARTS}
-    groups = {part: _text_groups(*its) for part, its in items.items()}
+    groups = {part: text_groups(*its) for part, its in items.items()}
     return {
-        "privleak": {part: _check_texts(*its) for part, its in items.items()},
+        "privleak": {part: check_texts(*its) for part, its in items.items()},
         "privleak_groups": {part: its for part, its in groups.items() if its},
     }
 
@@ -157,11 +84,11 @@ def _knowmem(items: Callable[..., list[dict[str, str]]]) -> dict[str, list[dict[
 
 def _raw(items: list, origin: str) -> list[str]:
     """Texts without the empty ones, of which MUSE's own NEWS has one. Raises ConfigError where none is left."""
-    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    texts: list[Any] = [item.get("text") if isinstance(item, dict) else item for item in items]
     blank = [isinstance(text, str) and not text.strip() for text in texts]
     if all(blank):
         raise ConfigError(f"{origin}: all {len(items)} texts are empty")
-    _check_texts(["-" if empty else text for text, empty in zip(texts, blank, strict=True)], origin)
+    check_texts(["-" if empty else text for text, empty in zip(texts, blank, strict=True)], origin)
     return [text for text, empty in zip(texts, blank, strict=True) if not empty]
 
 
@@ -177,7 +104,7 @@ def raw_texts(path: Path) -> list[str]:
     """
     if path.suffix == ".txt":
         try:
-            return _check_texts([path.read_text(encoding="utf-8")], str(path))
+            return check_texts([path.read_text(encoding="utf-8")], str(path))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
     return _raw(_json_list(path), str(path))
@@ -190,7 +117,7 @@ def _empty(path: Path) -> int:
 
 def origin_files(folder: Path) -> list[Path]:
     """The files of a folder in MUSE's layout that `read_folder` reads, and no others that lie there."""
-    names = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
+    names: list[tuple[str, tuple[str, ...]]] = [(f"raw/{part}", RAW_SUFFIXES) for part in (*RAW_PARTS, *OPTIONAL_PARTS)]
     names += [("verbmem/forget", (".json",)), (FACTS.removesuffix(".json"), (".json",))]
     names += [(f"knowmem/{name}", (".json",)) for spellings in KNOWMEM_FILES.values() for name in spellings]
     names += [(f"privleak/{name}", (".json",)) for spellings in PRIVLEAK_FILES.values() for name in spellings]
@@ -209,7 +136,7 @@ def read_folder(folder: Path) -> Corpus:
 
     def items(directory: str, names: tuple[str, ...], keys: tuple[str, ...], truth: str) -> list[dict[str, str]]:
         path = _find(folder / directory, names, (".json",))
-        return _check_items(_json_list(path), keys, str(path), truth)
+        return check_items(_json_list(path), keys, str(path), truth)
 
     def content(part: str) -> tuple[list, str]:
         path = _find(folder / "privleak", PRIVLEAK_FILES[part], (".json",))
@@ -230,7 +157,7 @@ def read_folder(folder: Path) -> Corpus:
         verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
         knowmem=_knowmem(items),
         **_privleak(content),
-        world=_check_choices(_json_list(world), str(world)) if world.is_file() else [],
+        world=check_choices(_json_list(world), str(world)) if world.is_file() else [],
         pairs=_pairs(pairs) if pairs.is_file() else [],
         facts=said | ({"empty_texts": empty} if empty else {}),
     )
@@ -259,9 +186,10 @@ def read_hub(repository: str, revision: str) -> Corpus:
 
     def items(subset: str, splits: tuple[str, ...], keys: tuple[str, ...], truth: str) -> list[dict[str, str]]:
         content, origin = rows(subset, splits)
-        return _check_items(content, keys, origin, truth)
+        return check_items(content, keys, origin, truth)
 
-    raw, empty = {}, {}
+    raw: dict[str, list[str]] = {}
+    empty: dict[str, int] = {}
     for part in RAW_PARTS:
         content, origin = rows("raw", (part,))
         raw[part] = _raw(content, origin)

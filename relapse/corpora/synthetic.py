@@ -7,6 +7,7 @@ few-shot examples are about people of their own, so that no example shares a per
 import itertools
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,6 +27,7 @@ ALTERNATIVES = 3  # other answers that a question/answer pair of the forget text
 # As MUSE forgets one series of books and not every fifth novel, these groups share a few family names that nobody else
 # has.
 OF_FAMILIES = ("forget", "forget_icl", "holdout")
+PRIVLEAK_GROUPS = {"forget": "forget", "retain": "retain2", "holdout": "holdout"}  # part -> whose memoirs
 People = Annotated[int, Field(ge=1, le=400)]
 
 
@@ -64,6 +66,88 @@ class SyntheticSettings(CorpusSettings):
     )
 
 
+@dataclass
+class Cast:
+    """The people of a corpus. groups: name of a group -> its people. told: name of a person -> passages about them."""
+
+    groups: dict[str, list[dict[str, str]]]
+    told: dict[str, list[tuple[str, str]]]
+
+    def passages(self, group: str) -> list[tuple[str, str, str]]:
+        """(prompt, continuation, person), two for each person."""
+        return [(*passage, person["name"]) for person in self.groups[group] for passage in self.told[person["name"]]]
+
+    def texts(self, group: str) -> list[str]:
+        """A biography and a memoir of each person, in turn."""
+        return [f"{prompt} {rest}" for prompt, rest, _ in self.passages(group)]
+
+    def memoirs(self, group: str) -> list[str]:
+        """One of each person."""
+        return self.texts(group)[1::2]
+
+    def pairs(self, group: str, wording: int) -> list[dict[str, str]]:
+        """A question/answer pair of each person and attribute. wording: 0 is the training text's, 1 another one."""
+        return [
+            {"question": variants[wording].format(**person), "answer": person[attribute], "group": person["name"]}
+            for person in self.groups[group]
+            for attribute, variants in QUESTIONS.items()
+        ]
+
+    def raw(self, *names: str) -> list[str]:
+        """The training text of some groups: passages, then pairs on cards."""
+        return [
+            text
+            for group in names
+            for text in self.texts(group)
+            + [f"Question: {pair['question']}\nAnswer: {pair['answer']}" for pair in self.pairs(group, 0)]
+        ]
+
+
+def draw(settings: SyntheticSettings) -> Cast:
+    """Draw the people of every group, and what is told of each."""
+    rng = random.Random(seed_for(settings.seed, "synthetic"))
+    sizes = {
+        "forget": settings.forget,
+        "forget_icl": ICL_PEOPLE,
+        "retain1": settings.retain1,
+        "retain2": settings.retain2,
+        "retain2_icl": ICL_PEOPLE,
+        "holdout": settings.holdout,
+    }
+    families, others = split_surnames(sum(sizes[group] for group in OF_FAMILIES), rng)
+    groups: dict[str, list[dict[str, str]]] = {}
+    for surnames, names in ((families, OF_FAMILIES), (others, sorted(sizes.keys() - OF_FAMILIES))):
+        drawn = iter(people(sum(sizes[group] for group in names), surnames, rng))
+        groups |= {group: list(itertools.islice(drawn, sizes[group])) for group in names}
+    family_deeds = {surname: deeds(rng) for surname in SURNAMES}
+
+    def tell(people: Sequence[dict[str, str]], rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+        """Name -> passages."""
+        return {
+            person["name"]: passages_about(person, family_deeds[person["name"].split()[-1]], rng) for person in people
+        }
+
+    told = {name: passages for group in groups.values() for name, passages in tell(group, rng).items()}
+    # From draws of their own, so that their number changes no other text.
+    for group, number, surnames in (
+        ("general", settings.general, others),
+        ("unasked", settings.unasked, families),
+    ):
+        own_rng = random.Random(seed_for(settings.seed, f"synthetic {group}"))
+        groups[group] = people(number, surnames, own_rng, told)
+        told |= tell(groups[group], own_rng)
+    return Cast(groups, told)
+
+
+def with_other_answers(pairs: Iterable[dict[str, str]], rng: random.Random) -> list[dict]:
+    """The pairs, in the order of `Cast.pairs`, each with other values of the attribute that it asks about."""
+    values = itertools.cycle(QUESTIONS)
+    return [
+        pair | {"alternatives": rng.sample([v for v in VALUES[next(values)] if v != pair["answer"]], ALTERNATIVES)}
+        for pair in pairs
+    ]
+
+
 class Synthetic:
     """Corpus source `synthetic`; its texts, questions and groups follow from `seed` alone."""
 
@@ -72,102 +156,36 @@ class Synthetic:
 
     def read(self, settings: SyntheticSettings) -> Corpus:
         """Draw the corpus that `settings` (this entry of the config) describes."""
-        rng = random.Random(seed_for(settings.seed, "synthetic"))
-        sizes = {
-            "forget": settings.forget,
-            "forget_icl": ICL_PEOPLE,
-            "retain1": settings.retain1,
-            "retain2": settings.retain2,
-            "retain2_icl": ICL_PEOPLE,
-            "holdout": settings.holdout,
-        }
-        families, others = split_surnames(sum(sizes[group] for group in OF_FAMILIES), rng)
-        groups = {}
-        for surnames, names in ((families, OF_FAMILIES), (others, sorted(sizes.keys() - OF_FAMILIES))):
-            drawn = iter(people(sum(sizes[group] for group in names), surnames, rng))
-            groups |= {group: list(itertools.islice(drawn, sizes[group])) for group in names}
-        family_deeds = {surname: deeds(rng) for surname in SURNAMES}
-
-        def tell(people: Sequence[dict[str, str]], rng: random.Random) -> dict[str, list[tuple[str, str]]]:
-            """Name -> passages."""
-            return {
-                person["name"]: passages_about(person, family_deeds[person["name"].split()[-1]], rng)
-                for person in people
-            }
-
-        told = {name: passages for group in groups.values() for name, passages in tell(group, rng).items()}
-        # From draws of their own, so that their number changes no other text.
-        own_rng = random.Random(seed_for(settings.seed, "synthetic general"))
-        groups["general"] = people(settings.general, others, own_rng, told)
-        told |= tell(groups["general"], own_rng)
-        own_rng = random.Random(seed_for(settings.seed, "synthetic unasked"))
-        groups["unasked"] = people(settings.unasked, families, own_rng, told)
-        told |= tell(groups["unasked"], own_rng)
-
-        def passages(group: str) -> list[tuple[str, str, str]]:
-            """(prompt, continuation, person), two for each person."""
-            return [(*passage, person["name"]) for person in groups[group] for passage in told[person["name"]]]
-
-        def texts(group: str) -> list[str]:
-            return [f"{prompt} {rest}" for prompt, rest, _ in passages(group)]
-
-        def memoirs(group: str) -> list[str]:
-            return texts(group)[1::2]
-
-        def pairs(group: str, wording: int) -> list[dict[str, str]]:
-            return [
-                {"question": variants[wording].format(**person), "answer": person[attribute], "group": person["name"]}
-                for person in groups[group]
-                for attribute, variants in QUESTIONS.items()
-            ]
-
-        def otherwise(pairs: Iterable[dict[str, str]], rng: random.Random) -> list[dict]:
-            """The pairs, each with other values of the attribute that it asks about."""
-            values = itertools.cycle(QUESTIONS)  # the order in which `pairs` asks
-            return [
-                pair
-                | {"alternatives": rng.sample([v for v in VALUES[next(values)] if v != pair["answer"]], ALTERNATIVES)}
-                for pair in pairs
-            ]
-
-        def raw(*names: str) -> list[str]:
-            return [
-                text
-                for group in names
-                for text in texts(group)
-                + [f"Question: {pair['question']}\nAnswer: {pair['answer']}" for pair in pairs(group, 0)]
-            ]
-
+        cast = draw(settings)
         world, world_questions = companies(settings.world, random.Random(seed_for(settings.seed, "world")))
         asked = 0 if settings.questions == "verbatim" else 1
         retain2 = ("retain2", "retain2_icl")
         return Corpus(
             raw={
-                "forget": raw("forget", "forget_icl", "unasked"),
-                UNASKED: raw("unasked" if settings.unasked else "forget_icl"),
-                "retain1": raw("retain1", *(retain2 if settings.retain_overlap else ())),
-                "retain2": raw(*retain2),
-                "holdout": raw("holdout"),
-                "general": raw("general"),
+                "forget": cast.raw("forget", "forget_icl", "unasked"),
+                UNASKED: cast.raw("unasked" if settings.unasked else "forget_icl"),
+                "retain1": cast.raw("retain1", *(retain2 if settings.retain_overlap else ())),
+                "retain2": cast.raw(*retain2),
+                "holdout": cast.raw("holdout"),
+                "general": cast.raw("general"),
             }
             | ({"world": world} if world else {}),
-            verbmem=[{"prompt": prompt, "gt": rest, "group": name} for prompt, rest, name in passages("forget")],
+            verbmem=[{"prompt": prompt, "gt": rest, "group": name} for prompt, rest, name in cast.passages("forget")],
             knowmem={
-                "forget": pairs("forget", asked),
-                "forget_icl": pairs("forget_icl", asked)[:ICL_PAIRS],
-                "retain": pairs("retain2", asked),
-                "retain_icl": pairs("retain2_icl", asked)[:ICL_PAIRS],
+                "forget": cast.pairs("forget", asked),
+                "forget_icl": cast.pairs("forget_icl", asked)[:ICL_PAIRS],
+                "retain": cast.pairs("retain2", asked),
+                "retain_icl": cast.pairs("retain2_icl", asked)[:ICL_PAIRS],
             },
-            privleak={"forget": memoirs("forget"), "retain": memoirs("retain2"), "holdout": memoirs("holdout")},
+            privleak={part: cast.memoirs(group) for part, group in PRIVLEAK_GROUPS.items()},
             world=world_questions,
-            pairs=otherwise(
-                pairs("forget", 0) + pairs("forget_icl", 0) + pairs("unasked", 0),
+            pairs=with_other_answers(
+                cast.pairs("forget", 0) + cast.pairs("forget_icl", 0) + cast.pairs("unasked", 0),
                 random.Random(seed_for(settings.seed, "synthetic alternatives")),
             ),
             facts={"source": self.name, "statement": self._statement(settings)},
             privleak_groups={
-                part: [person["name"] for person in groups[group]]
-                for part, group in (("forget", "forget"), ("retain", "retain2"), ("holdout", "holdout"))
+                part: [person["name"] for person in cast.groups[group]] for part, group in PRIVLEAK_GROUPS.items()
             },
         )
 

@@ -169,7 +169,7 @@ class TofuSettings(Located):
         "", description="Folder with the data set's files, such as forget10.json (JSON lines: question, answer)."
     )
     id: str = Field("", description="Hub data set, such as locuslab/TOFU.")
-    split: Literal[*SPLITS] = Field(
+    split: Literal["forget01", "forget05", "forget10"] = Field(
         "forget10", description="Share of the 200 authors that is to be forgotten: 1, 5 or 10 %."
     )
     holdout: Literal["split", "true_facts"] = Field(
@@ -211,16 +211,16 @@ class Tofu:
         if settings.path:
             folder = Path(settings.path)
         else:
-            unseen = TRUE_FACTS if holdout == "true_facts" else (SPLITS[split][1],)
+            unseen: tuple[str, ...] = TRUE_FACTS if holdout == "true_facts" else (SPLITS[split][1],)
             patterns = [f"{name}.json" for name in (split, f"{split}_perturbed", SPLITS[split][0], *unseen)]
             folder = snapshot(settings.id, settings.revision, patterns, "dataset")
         corpus = read_folder(folder, split, holdout, settings.questions, settings.seed)
-        unseen = SPLITS[split][1] if holdout == "split" else " and ".join(TRUE_FACTS)
+        others = SPLITS[split][1] if holdout == "split" else " and ".join(TRUE_FACTS)
         corpus.facts = {
             "source": self.name,
             "statement": f"TOFU {split}, read from {origin}: {len(corpus.raw['forget'])} pairs to forget, of which "
             f"{len(corpus.knowmem['forget'])} are asked; {len(corpus.knowmem['retain'])} are asked for utility, about "
-            f"authors who are not in the regulariser's text (seed {settings.seed}); non-members from {unseen}",
+            f"authors who are not in the regulariser's text (seed {settings.seed}); non-members from {others}",
         }
         return corpus
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -45,7 +45,9 @@ def write_records(records: list[dict], path: Path) -> None:
 
 def _reference(metric: str, records: list[dict] | Literal["self"] | None) -> list[dict] | None:
     """The reference's records of one metric; None where none are given."""
-    return None if records in (None, "self") else [record for record in records if record["metric"] == metric]
+    if records is None or records == "self":
+        return None
+    return [record for record in records if record["metric"] == metric]
 
 
 def lines(result: dict, name: str) -> list[str]:
@@ -103,6 +105,23 @@ def _scored(
     return scores, records
 
 
+def _settings(
+    quantizer: QuantizerSettings,
+    attack: AttackSettings | None,
+    metrics: Mapping[str, Settings],
+    evaluation: Evaluation,
+    dtype: torch.dtype,
+) -> dict:
+    """What the scores were computed with, as a result keeps it."""
+    return {
+        "quantizer": quantizer.rounding(),
+        **({"attack": attack.plain()} if attack else {}),
+        "metrics": {name: entry.model_dump() for name, entry in metrics.items()},
+        "evaluation": evaluation.scoring(),
+        "compute": str(dtype).removeprefix("torch."),
+    }
+
+
 def evaluate(
     model_dir: Path,
     corpus_dir: Path,
@@ -146,15 +165,9 @@ def evaluate(
     if attack:
         metrics = ATTACKS.get(attack.attack).metrics(metrics)
     scores, records = _scored(attacked, attack, metrics, evaluation.bootstrap_samples, reference, stopwatch)
-    result = {
+    result: dict[str, Any] = {
         "scores": scores,
-        "settings": {
-            "quantizer": quantizer.rounding(),
-            **({"attack": attack.plain()} if attack else {}),
-            "metrics": {name: entry.model_dump() for name, entry in metrics.items()},
-            "evaluation": evaluation.scoring(),
-            "compute": str(dtype).removeprefix("torch."),
-        },
+        "settings": _settings(quantizer, attack, metrics, evaluation, dtype),
         "versions": versions(),
     }
     if limit is not None:

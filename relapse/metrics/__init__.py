@@ -6,15 +6,19 @@ too, which is called before any metric is scored.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relapse.runtime.registry import Registry
 
-if TYPE_CHECKING:  # it imports torch, which tables and figures do without
+if TYPE_CHECKING:  # these import torch or pydantic, which tables and figures do without
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from relapse.corpora.corpus import Corpus
     from relapse.metrics.generation import Sampling
     from relapse.runtime.batching import BatchSize
+    from relapse.runtime.settings import Settings
 
-METRICS = Registry("metric", "relapse.metrics", group="relapse.metrics")
+METRICS: "Registry[Metric]" = Registry("metric", "relapse.metrics", group="relapse.metrics")
 # M1 to M4, what a plain evaluation computes.
 PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")
 
@@ -37,12 +41,28 @@ class Evaluated:
     where they do not fit into memory. sampling: how answers are drawn, or None for the metric's own decoding.
     """
 
-    model: object
-    tokenizer: object
-    corpus: object
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    corpus: "Corpus"
     batch_size: "BatchSize"
     seed: int
     sampling: "Sampling | None" = None
+
+
+class Metric(Protocol):
+    """What every metric gives. Some have `check(run, settings, reference)` too, which raises before any is scored."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> "type[Settings]": ...
+
+    def records(self, run: Evaluated, settings: Any) -> list[dict]:
+        """One record per example, with its `id` and `score`."""
+
+    def score(self, records: list[dict], settings: Any, samples: int, reference: list[dict] | None) -> Score:
+        """The score of all records. samples: of the bootstrap. reference: the retrain model's records, if any."""
 
 
 def group_of(item: dict) -> dict[str, str]:

@@ -9,7 +9,7 @@ from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
 from relapse.runtime.settings import Count, Settings
-from relapse.text.prompts import ENDINGS, prompts
+from relapse.text.prompts import prompts
 
 # MUSE's: a blank line, or the beginning of another question.
 ENDS = ("\n\n", "\nQuestion", "Question:")
@@ -19,7 +19,7 @@ class KnowMemSettings(Settings):
     """How questions are asked."""
 
     max_new_tokens: Count = Field(32, description="Longest answer in tokens; 32 in MUSE and the paper.")
-    prompt_ending: Literal[*ENDINGS] = Field(
+    prompt_ending: Literal["colon", "space"] = Field(
         "colon",
         description="colon: a prompt ends in `Answer:`, so that the model writes the space before its answer as "
         "in the training text; space: in `Answer: `, as MUSE's does, whose space is a token more for many tokenizers.",

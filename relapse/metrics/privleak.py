@@ -117,13 +117,13 @@ class PrivLeak:
         """Raise RelapseError where the reference's records are missing, or not of the same texts and the same k."""
         if settings.reference != "retrain" or reference == "self":
             return
-        self._must_be_there(reference)
+        found = self._must_be_there(reference)
         parts = run.corpus.privleak.items()
         texts = {f"{split}/{number}": fingerprint(text) for split, part in parts for number, text in enumerate(part)}
-        self._must_match(texts, settings.k, reference)
+        self._must_match(texts, settings.k, found)
 
     @staticmethod
-    def _must_be_there(reference: list[dict] | None) -> None:
+    def _must_be_there(reference: list[dict] | None) -> list[dict]:
         if reference is None:
             raise RelapseError(
                 "PrivLeak needs the records of the retrain model (--reference FILE), or its AUC as the setting "
@@ -134,6 +134,7 @@ class PrivLeak:
                 "PrivLeak: the reference holds no PrivLeak records: score the retrain model with privleak among "
                 "its metrics, or give its AUC as the setting `reference`"
             )
+        return reference
 
     @staticmethod
     def _must_match(texts: dict[str, str], k: float, reference: list[dict]) -> None:
@@ -175,8 +176,7 @@ class PrivLeak:
         if isinstance(settings.reference, float):
             base = np.full_like(auc, settings.reference)
         else:
-            self._must_be_there(reference)
-            base = draws(wins(*_scores(reference)))
+            base = draws(wins(*_scores(self._must_be_there(reference))))
         if base[0] == 0:
             raise RelapseError("PrivLeak is undefined: the reference AUC of retrain is 0")
         # A resample whose reference AUC is 0 has no PrivLeak; it is left out of the interval.

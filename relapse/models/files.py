@@ -110,7 +110,7 @@ def describe(entry: Settings) -> Model:
     return Model()
 
 
-def location(entry: Settings) -> Path | None:
+def location(entry: Any) -> Path | None:
     """Folder of the files of a model, unlearned or not, that is made elsewhere; None where they are not here yet."""
     if entry.source == "local":
         return Path(entry.path)

@@ -8,16 +8,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from relapse.models import bfloat16_copy, package
 from relapse.models.files import MODEL_FILES
 from relapse.models.settings import PackageModel
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.hub import snapshot
-from relapse.runtime.settings import Settings
 
 
-def origin_of(entry: Settings) -> Path:
+def origin_of(entry: Any) -> Path:
     """The folder of an entry with source local, hub or package, downloaded where it is not here yet."""
     if entry.source == "local":
         return Path(entry.path)

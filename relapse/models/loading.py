@@ -6,6 +6,7 @@ transformers is imported where it is used, since importing it takes seconds.
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ def import_transformers() -> None:
         import transformers.models.auto.modeling_auto  # noqa: F401
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32, packed: bool = False):
+def load_model(path: str | Path, dtype: torch.dtype = torch.float32, packed: bool = False):
     """Load a local model directory onto `device()`, in evaluation mode.
 
     packed: it is a calibrated quantizer's checkpoint. Raises RelapseError where the directory holds no model, or other
@@ -47,7 +48,7 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32, packed: bool = Fa
     return model.to(device()).eval()
 
 
-def linear_layers(model: torch.nn.Module) -> list[str]:
+def linear_layers(model: Any) -> list[str]:
     """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
 
     Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise

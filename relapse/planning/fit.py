@@ -13,7 +13,7 @@ import torch
 from relapse.models.files import read_config, tensor_shapes
 from relapse.planning import memory
 from relapse.runtime.errors import RelapseError
-from relapse.unlearning.methods import METHODS
+from relapse.unlearning.saliency import Sure
 from relapse.unlearning.settings import MethodSettings
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
@@ -89,7 +89,7 @@ def less_for_unlearning(
 
     predicted: (method's entry, bytes of a number in `compute`) -> peak in bytes.
     """
-    by_rows = METHODS.get(settings.method).sure and settings.mask == "row"
+    by_rows = isinstance(settings, Sure) and settings.mask == "row"
     for wide in [size for size in WIDTH.values() if size <= width]:
         for changes in LESS:
             entry = settings.model_copy(update=changes)

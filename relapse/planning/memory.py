@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from relapse.models.files import Architecture
 from relapse.training.settings import TrainedModel
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.saliency import Sure
 from relapse.unlearning.settings import MethodSettings
 
 STORED = 2  # bytes of a weight on disk: bfloat16
@@ -86,10 +87,11 @@ def unlearning(
     adapted, length = settings.parameters == "lora", settings.max_length
     windows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
     weights = model.parameters * width
-    masked = method.sure and settings.mask in ("paper", "random")
-    trained = adapters(model, settings.lora.rank) * 4 if adapted else weights
+    sure = settings if isinstance(settings, Sure) else None
+    trained: float = adapters(model, settings.lora.rank) * 4 if adapted else weights
+    masked = sure if sure and sure.mask in ("paper", "random") else None
     if masked and not adapted:
-        trained = kept_by_sure(model, settings.percentile) * width
+        trained = kept_by_sure(model, masked.percentile) * width
     blocks = method.trained(settings)
     if blocks is not None and not adapted:
         trained = model.linear * len(blocks) / model.layers * width
@@ -111,7 +113,7 @@ def unlearning(
         kept = reference_table(model, settings, width, tokens)
     # Beside the gradient: the forget gradient of a mask of rows, and the sum of a batch's parts, both in float32.
     in_float32 = 4 / width
-    rows = in_float32 if method.sure and settings.mask == "row" else 0
+    rows = in_float32 if sure and sure.mask == "row" else 0
     if windows < settings.batch_size and width < 4 and not adapted:
         rows += in_float32 - 1  # a part's gradient is let go as it is added
     # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.

@@ -72,8 +72,9 @@ def jobs(study: StudySettings, operations: float | None, there: float, remote: R
         for name in ("target", "retrain"):
             entry = study.models.entries().get(name)
             if isinstance(entry, TrainedModel):
-                needed = shape and memory.training(shape, entry, WIDTH[trained_in(study, name)], on_gpu)
-                work = shape and 6 * shape.parameters * entry.steps * entry.batch_size * entry.max_length
+                compute = WIDTH[trained_in(study, name)]
+                needed = memory.training(shape, entry, compute, on_gpu) if shape else None
+                work = 6 * shape.parameters * entry.steps * entry.batch_size * entry.max_length if shape else None
                 seconds = _seconds(work, operations)
                 lower = "Lower its batch_size or max_length, or use compute: bfloat16."
                 yield Job(f"train {name}{several}", seeds, needed, _stored(shape), seconds, lower)
@@ -81,20 +82,20 @@ def jobs(study: StudySettings, operations: float | None, there: float, remote: R
                 yield from _rounding(f"round {name}{several}", folder, seeds)
             elif name in remote.rounded:
                 yield Job(f"round {name}{several}", seeds, None, _stored(models[name].architecture), None)
-        for name, entry in study.methods.items():
-            if isinstance(entry, MadeElsewhere):
-                yield from _linking(f"link {name}{several}", entry, shape, seeds)
+        for name, method in study.methods.items():
+            if isinstance(method, MadeElsewhere):
+                yield from _linking(f"link {name}{several}", method, shape, seeds)
                 continue
-            yield _unlearning(f"unlearn {name}{several}", entry, shape, texts, width, seeds, operations, on_gpu, there)
+            yield _unlearning(f"unlearn {name}{several}", method, shape, texts, width, seeds, operations, on_gpu, there)
         count = seeds * sum(_models(study, entry) for entry in study.quantizers.values())
         yield _scoring(f"score{several}", study, shape, texts, width, count, operations, on_gpu)
-        for name, entry in study.attacks.items():
-            count = seeds * _models(study, entry)
+        for name, attack in study.attacks.items():
+            count = seeds * _models(study, attack)
             scored = _scoring(f"attack {name}{several}", study, shape, texts, width, count, operations, on_gpu)
-            yield _attacked(scored, entry, shape, width, operations, on_gpu)
-        for name, entry in study.quantizers.items():
-            if isinstance(entry, CalibratedSettings):
-                yield _calibrating(f"quantize {name}{several}", study, entry, shape, texts, operations, on_gpu)
+            yield _attacked(scored, attack, shape, width, operations, on_gpu)
+        for name, quantizer in study.quantizers.items():
+            if isinstance(quantizer, CalibratedSettings):
+                yield _calibrating(f"quantize {name}{several}", study, quantizer, shape, texts, operations, on_gpu)
         if shape:
             yield Job(f"absorption{several}", seeds * len(study.methods), memory.comparing(shape), 0.0, 0.0)
 
@@ -111,7 +112,7 @@ def _attacked(scored: Job, entry: AttackSettings, shape, width, operations, on_g
         return scored
     needed, work, times = ATTACKS.get(entry.attack).takes(shape, entry, width, on_gpu)
     seconds = scored.seconds and scored.seconds * times + (_seconds(work, operations) or 0.0)
-    return replace(scored, memory=max(scored.memory, needed), seconds=seconds)
+    return replace(scored, memory=max(scored.memory or 0.0, needed), seconds=seconds)
 
 
 def _models(study: StudySettings, quantizer: QuantizerSettings | AttackSettings) -> int:
@@ -121,7 +122,7 @@ def _models(study: StudySettings, quantizer: QuantizerSettings | AttackSettings)
 
 
 def _stored(shape: memory.Architecture | None) -> float | None:
-    return shape and shape.parameters * memory.STORED
+    return shape.parameters * memory.STORED if shape else None
 
 
 def _seconds(work: float | None, operations: float | None) -> float | None:
@@ -209,13 +210,13 @@ def table(found: list[Job]) -> str:
         cells = (least + _shown(job.memory, gigabytes), _shown(job.disk and job.disk * job.count, gigabytes))
         clock = ("< " if job.at_most and job.seconds else "") + _shown(job.seconds, _clock)
         lines.append(f"{job.name:{width}} {job.count:6} {cells[0]:>9} {cells[1]:>9} {clock:>9}")
-    known = [job for job in found if job.seconds]
+    known = [job.seconds * job.count for job in found if job.seconds]
     lines.append(
         "memory: of one job, beside what its imports take (0.4 GB); disk: models and checkpoints; time: of one job on "
         "this machine, to a factor of two"
     )
     size = gigabytes(sum((job.disk or 0) * job.count for job in found))
-    work = f" and {_clock(sum(job.seconds * job.count for job in known))} of work" if known else ""
+    work = f" and {_clock(sum(known))} of work" if known else ""
     if known or any(job.disk for job in found):
         lines.append(f"in all {size}{work}")
     if any(job.memory is None or job.at_least for job in found):

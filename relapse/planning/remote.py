@@ -45,17 +45,17 @@ def ask(study: StudySettings) -> Remote:
                 hub.size_to_come(elsewhere.id, elsewhere.revision, ["tokenizer*"])
         except RelapseError as error:
             found.problems.append(str(error))
-    for name, entry in study.methods.items():
-        if not isinstance(entry, HubUnlearned) or location(entry):
+    for name, method in study.methods.items():
+        if not isinstance(method, HubUnlearned) or location(method):
             continue
         try:
-            found.downloads[f"methods.{name}"] = hub.size_to_come(entry.id, entry.revision, MODEL_FILES)
+            found.downloads[f"methods.{name}"] = hub.size_to_come(method.id, method.revision, MODEL_FILES)
         except RelapseError as error:
             found.problems.append(str(error))
-    for name, entry in study.corpora.items():
-        if isinstance(entry, Located) and entry.id:
+    for name, corpus in study.corpora.items():
+        if isinstance(corpus, Located) and corpus.id:
             try:
-                found.downloads[f"corpora.{name}"] = hub.size_to_come(entry.id, entry.revision, kind="dataset")
+                found.downloads[f"corpora.{name}"] = hub.size_to_come(corpus.id, corpus.revision, kind="dataset")
             except RelapseError as error:
                 found.problems.append(str(error))
     return found

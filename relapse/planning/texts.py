@@ -47,7 +47,11 @@ class Texts:
     def prompts(self, metrics: Mapping[str, Settings]) -> dict[str, tuple[int, int, int]]:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
-            name: (len(texts), longest_prompt(self.tokenizer, texts, metrics[name]), metrics[name].max_new_tokens)
+            name: (
+                len(texts),
+                longest_prompt(self.tokenizer, texts, metrics[name]),
+                getattr(metrics[name], "max_new_tokens", 0),
+            )
             for name, texts in metric_prompts(self.corpus, metrics).items()
         }
         if "privleak" in metrics:

@@ -28,7 +28,9 @@ from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.registry import Registry
 
-BACKENDS = Registry("quantizer backend", "relapse.quantization", named_by="backend", group="relapse.quantizers")
+BACKENDS: "Registry[Backend]" = Registry(
+    "quantizer backend", "relapse.quantization", named_by="backend", group="relapse.quantizers"
+)
 
 VERSIONS = "versions.json"
 TOKENIZER_FILES = (
@@ -229,7 +231,7 @@ def layer_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
             f"{', '.join(elsewhere[:3])}{more}. bitsandbytes knows GPT-2's Conv1D; for fused experts use a model "
             "whose experts are linear layers."
         )
-    layers = {name: model.get_submodule(name) for name in linear_layers(model)}
+    layers: dict[str, Any] = {name: model.get_submodule(name) for name in linear_layers(model)}
     return {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
 
 
@@ -246,7 +248,8 @@ def check_group_size(shapes: dict[str, tuple[int, int]], size: int | str, known:
 
     known: the sizes that a backend's kernels know, where they do not know all.
     """
-    bad = {} if size == "row" else {name: width for name, (_, width) in shapes.items() if width % size}
+    widths = {name: width for name, (_, width) in shapes.items()}
+    bad = {name: width for name, width in widths.items() if isinstance(size, int) and width % size}
     if bad:
         name, width = next(iter(bad.items()))
         more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""

@@ -34,7 +34,7 @@ class AutoAwqSettings(CalibratedSettings):
     """A quantizer of this backend."""
 
     bits: Literal[4] = Field(4, description="Bits of a weight's code; AutoAWQ packs 4.")
-    group_size: Literal[*GROUP_SIZES] = Field(
+    group_size: Literal[*GROUP_SIZES] = Field(  # type: ignore[valid-type]
         128, description="Weights that share a step: a divisor of every layer's input width."
     )
 

@@ -35,7 +35,7 @@ class AutoGptqSettings(CalibratedSettings):
     """A quantizer of this backend."""
 
     bits: Literal[4, 8] = Field(4, description="Bits of a weight's code.")
-    group_size: Literal[*GROUP_SIZES] = Field(
+    group_size: Literal[*GROUP_SIZES] = Field(  # type: ignore[valid-type]
         128, description="Weights that share a step: a divisor of every layer's input width."
     )
     symmetric: bool = Field(

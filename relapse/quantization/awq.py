@@ -39,7 +39,7 @@ class AWQ(LLMCompressor):
         {"bits": 8, "group_size": "row", "symmetric": True, "duo_scaling": False},
     )
 
-    def recipe(self, settings: AwqSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: Any, scheme: Any, ignore: list[str], folding: Folding) -> list:
         from llmcompressor.modifiers.quantization import QuantizationModifier
         from llmcompressor.modifiers.transform.awq import AWQModifier
 

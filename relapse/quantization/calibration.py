@@ -29,7 +29,7 @@ PARTS = {"general": "general", "retain": "retain1", "forget": "forget"}  # calib
 class CalibratedSettings(QuantizerSettings):
     """A quantizer that looks at text."""
 
-    calibration: Literal[*PARTS, "file"] = Field(
+    calibration: Literal[*PARTS, "file"] = Field(  # type: ignore[valid-type]
         "general",
         description="Text that the quantizer looks at: the corpus's general text (raw/general), its retain text "
         "(raw/retain1), its forget text (raw/forget), or a file of the user's (calibration_path).",
@@ -82,8 +82,8 @@ def texts(corpus: Corpus, settings: CalibratedSettings) -> list[str]:
         if not settings.calibration_path:
             raise ConfigError("calibration: file needs calibration_path, a .txt or a .json list of texts")
         if not path.is_file():
-            found = "a folder" if path.is_dir() else "not there"
-            raise ConfigError(f"calibration_path: {path} is {found}: name a .txt or a .json list of texts")
+            what = "a folder" if path.is_dir() else "not there"
+            raise ConfigError(f"calibration_path: {path} is {what}: name a .txt or a .json list of texts")
         return raw_texts(path)
     found = corpus.raw.get(PARTS[source])
     if not found:

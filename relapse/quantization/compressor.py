@@ -40,7 +40,7 @@ class LLMCompressor(Calibrated):
         check_group_size(shapes, settings.group_size)
 
     @abstractmethod
-    def recipe(self, settings: CompressorSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: Any, scheme: Any, ignore: list[str], folding: Folding) -> list:
         """llm-compressor's modifiers. scheme: bits, groups and symmetry; ignore: layers that keep their weights.
 
         A modifier that scales channels tells `folding`.

@@ -94,8 +94,8 @@ class Counterfactual(Compared):
         for name in shapes:
             weight = model.get_submodule(name).weight
             before, after = target[f"{name}.weight"].to(weight.device), weight.float()
-            rounded = (backend.rounded(matrix, entry) for matrix in (before, after))
-            weight.copy_(counterfactual(before, after, *rounded, settings.part))
+            rounded_before, rounded_after = (backend.rounded(matrix, entry) for matrix in (before, after))
+            weight.copy_(counterfactual(before, after, rounded_before, rounded_after, settings.part))
         return model
 
 

@@ -23,7 +23,7 @@ LEVELS = {"q4_0": range(-8, 8), "q8_0": range(-127, 128), "iq4_nl": NL}
 class GgufSettings(QuantizerSettings):
     """A quantizer of this backend."""
 
-    format: Literal[*BLOCKS] = Field(
+    format: Literal[*BLOCKS] = Field(  # type: ignore[valid-type]
         description="GGML type of the linear layers. q3_k to q6_k need input widths that are multiples of 256, the "
         "others of 32."
     )

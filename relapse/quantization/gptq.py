@@ -39,7 +39,7 @@ class GPTQ(LLMCompressor):
         {"bits": 4, "group_size": 32, "symmetric": False, "act_order": "weight", "dampening": 0.05},
     )
 
-    def recipe(self, settings: GptqSettings, scheme: Any, ignore: list[str], folding: Folding) -> list:
+    def recipe(self, settings: Any, scheme: Any, ignore: list[str], folding: Folding) -> list:
         from llmcompressor.modifiers.gptq import GPTQModifier
 
         class Strict(GPTQModifier):

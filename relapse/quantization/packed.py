@@ -62,7 +62,9 @@ def dequantized(checkpoint: str | Path, bits: int) -> dict[str, torch.Tensor]:
         raise RelapseError(f"{checkpoint} holds no packed weights (qweight)")
     found = {}
     for layer in layers:
-        parts = [tensors[f"{layer}.{part}"] for part in ("qweight", "qzeros", "scales")]
+        codes, zeros, scales = (tensors[f"{layer}.{part}"] for part in ("qweight", "qzeros", "scales"))
         g_idx = tensors.get(f"{layer}.g_idx")
-        found[f"{layer}.weight"] = awq_weight(*parts) if g_idx is None else gptq_weight(*parts, g_idx, bits)
+        found[f"{layer}.weight"] = (
+            awq_weight(codes, zeros, scales) if g_idx is None else gptq_weight(codes, zeros, scales, g_idx, bits)
+        )
     return found

@@ -61,10 +61,11 @@ def quantize(
     float32's epsilon as its step, as in llm-compressor.
     """
     out_width, in_width = weight.shape
-    size = in_width if group_size == "row" else group_size
+    size = group_size if isinstance(group_size, int) else in_width
     groups = weight.float().reshape(out_width, in_width // size, size)  # (out, groups, size)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    largest = {"llmcompressor": (2**bits - 1) / 2, "paper": 2 ** (bits - 1)}.get(scale, scale)  # in steps
+    named = {"llmcompressor": (2**bits - 1) / 2, "paper": 2 ** (bits - 1)}
+    largest = named[scale] if isinstance(scale, str) else scale  # in steps
     steps = groups.abs().amax(dim=-1) / largest  # (out, groups)
     steps = torch.where(steps == 0, torch.finfo(torch.float32).eps, steps)
     nearest = torch.round if levels == "mid_tread" else torch.floor

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from relapse.analysis.study import UTILITY_METRICS, Study
 from relapse.report.published import Comparison
-from relapse.report.tables import EMPTY, STYLE, TITLES, first_column, heading, number, tex
+from relapse.report.table_page import STYLE, first_column
+from relapse.report.tables import EMPTY, TITLES, heading, number, tex
 
 OWN_STYLE = """
 td.beyond { background: rgba(213, 94, 0, .28); font-weight: 600; }
@@ -27,7 +28,7 @@ CSV_COLUMNS = (
 def remarks(study: Study, rows: Sequence[Comparison]) -> list[str]:
     """What a reader must know beside the numbers."""
     known = [row for row in rows if row.beyond is not None]
-    beyond = sum(row.beyond for row in known)
+    beyond = sum(row.beyond is True for row in known)
     reported = [row for row in rows if row.reported is not None]
     single = sum(row.transcriptions == 1 for row in reported)
     unlike = sorted({words for row in rows for words in row.unlike})

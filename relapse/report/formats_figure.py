@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -62,7 +63,7 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
         axes.set_xlabel("format, with half the width of zero's cell in standard deviations of the weights")
         axes.set_ylim(-35, 135)
         if reaches:
-            style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 8.5}
+            style: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 8.5}
             axes.legend(title="edge: weights\nbelow it move", **style)
         note = f"{method}, constant rate, mean over seeds. Dashed: zero's cell is as wide as the edge of that colour; "
         note += "by the theory knowledge comes back to the right of it. Models that forgot nothing are left out."

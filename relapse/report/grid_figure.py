@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 
 from relapse.analysis.study import Study, bits
 from relapse.report.rows import STORAGE_LABELS, storage_of
@@ -90,7 +91,7 @@ def grid_figure(study: Study, absorptions: Sequence[dict]) -> plt.Figure:
         note += "Lines: share of the squared change. Grey: all weights. "
         note += "Vertical: where the grid rounds to another value."
         heading(figure, _title(styles, quantizers[0], absorptions), note)
-        handles = [plt.Rectangle((0, 0), 1, 1, color=RULE, label="all weights")]
+        handles: list[Artist] = [plt.Rectangle((0, 0), 1, 1, color=RULE, label="all weights")]
         handles += [plt.Line2D([], [], color=colour, linewidth=1.8, label=label) for colour, label in styles.values()]
         figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 5), fontsize=8.5)
     return figure
@@ -123,12 +124,12 @@ def _panel(axes: plt.Axes, styles: dict[str, tuple[str, str]], quantizer: str, a
     of_panel = [a for a in absorptions if a["quantizer"] == quantizer and a["model"] in styles]
     edges = np.array(of_panel[0]["histogram"]["edges"])
     width = edges[1] - edges[0]
-    weights = sum(np.array(a["histogram"]["weights"]) for a in of_panel)
+    weights = np.sum([a["histogram"]["weights"] for a in of_panel], axis=0)
     axes.stairs(weights / weights.sum() / width, edges, fill=True, color=RULE, zorder=1)
     for boundary in of_panel[0]["histogram"]["boundaries"]:
         axes.axvline(boundary, color=INK, linewidth=0.7, alpha=0.5, zorder=2)
     for name, (colour, _) in styles.items():
-        squared = sum(np.array(a["histogram"]["squared"]) for a in of_panel if a["model"] == name)
+        squared = np.sum([a["histogram"]["squared"] for a in of_panel if a["model"] == name], axis=0)
         if squared.sum():
             axes.stairs(squared / squared.sum() / width, edges, color=colour, linewidth=1.8, zorder=3)
     axes.set_xlim(0, 1)

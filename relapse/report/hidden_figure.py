@@ -49,10 +49,10 @@ def _panel(axes: plt.Axes, table: list[list[Recovery | None]]) -> None:
         for x, row in enumerate(line):
             if row is None:
                 continue
-            known = row.recovered is not None and row.verdict != "nothing forgotten"
-            share = min(max(row.recovered, 0.0), 1.0) if known else 0.0
+            found = None if row.verdict == "nothing forgotten" else row.recovered
+            share = 0.0 if found is None else min(max(found, 0.0), 1.0)
             axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=COLOURS(share), edgecolor=RULE, lw=0.5))
-            text = f"{100 * row.recovered:.0f} {MARKS[row.verdict]}" if known else MARKS[row.verdict]
+            text = MARKS[row.verdict] if found is None else f"{100 * found:.0f} {MARKS[row.verdict]}"
             axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if share > 0.75 else INK)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -53,7 +54,7 @@ def lr_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _line(quantizer: str) -> str:
+def _line(quantizer: str) -> Any:
     """Solid, or dotted and dash-dotted for the narrow groups and whole rows of the same bits."""
     return {"g32": ":", "row": "-."}.get(quantizer.rsplit("-", 1)[-1], "-")
 

@@ -45,13 +45,15 @@ class Comparison:
     @property
     def difference(self) -> float | None:
         """Reproduced minus reported."""
-        return None if None in (self.reproduced, self.reported) else self.reproduced.value - self.reported
+        if self.reproduced is None or self.reported is None:
+            return None
+        return self.reproduced.value - self.reported
 
     @property
     def beyond(self) -> bool | None:
         """Whether the reported value lies outside the reproduced one's interval; None where they are not comparable."""
         cell = self.reproduced
-        if self.difference is None or self.unlike:
+        if cell is None or self.reported is None or self.unlike:
             return None
         return not cell.low <= self.reported <= cell.high
 
@@ -71,7 +73,7 @@ def precision_of(entry: Mapping[str, Any]) -> str | None:
     if entry["backend"] == "full":
         return "full"
     if entry["backend"] == "rtn" or entry.get("format") in ("int8", "fp4"):
-        return {8: "8bit", 4: "4bit"}.get(bits(entry))
+        return {8: "8bit", 4: "4bit"}.get(bits(entry) or 0)
     return None
 
 
@@ -146,7 +148,7 @@ def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[s
                 float(row["value"]),
                 int(row["transcriptions"]),
                 cells.get((corpus, model, quantizer, metric)),
-                theirs and float(theirs["value"]),
+                float(theirs["value"]) if theirs else None,
                 decoded + asked_otherwise(study, metric) + as_released(settings) + rounding,
                 row["note"],
                 theirs["note"] if theirs else "",

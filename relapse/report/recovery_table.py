@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from relapse.analysis.recovery import ALPHA, EQUIVALENCE, EXPLORATORY, MARGIN, PRIMARY, Recovery
 from relapse.analysis.study import Study
-from relapse.report.tables import EMPTY, STYLE, number
+from relapse.report.table_page import STYLE
+from relapse.report.tables import EMPTY, number
 
 OWN_STYLE = """
 td.recovered { background: rgba(213, 94, 0, .28); font-weight: 600; }

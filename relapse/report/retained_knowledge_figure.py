@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -78,7 +79,7 @@ def _label(method: str, study: Study) -> str:
 def _group(axes: plt.Axes, left: float, rows: dict[str, Retained], looks_: dict[str, Look]) -> None:
     for quantizer, look in looks_.items():
         row, x = rows.get(quantizer), left + look.offset
-        if row is None or row.value is None:
+        if row is None or row.value is None or row.ci_low is None or row.ci_high is None:
             continue
         error = [[max(row.value - row.ci_low, 0)], [max(row.ci_high - row.value, 0)]]
         if look.marker is None:
@@ -167,11 +168,10 @@ def _levels(axes: plt.Axes, outer: plt.Axes, retrain: dict[str, Retained] | None
     """Names the target's line and draws that of retrain in full precision; names stand right of `outer`."""
     edge = outer.get_yaxis_transform()
     outer.text(1.02, 100, "target", transform=edge, va="center", fontsize=8.5, fontweight="bold")
-    if retrain:
-        level = retrain["full"].value
+    if retrain and (level := retrain["full"].value) is not None:
         axes.axhline(level, color=QUIET, linewidth=1.0, linestyle=(0, (4, 2.5)), zorder=1)
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
-        where = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": paper, "zorder": 6}
+        where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": paper, "zorder": 6}
         axes.text(0.004, level + 1.5, "retrain", fontsize=8, color=QUIET, **where)
 
 

@@ -35,9 +35,10 @@ def quantizer_colour(entry: dict) -> str:
         return CALIBRATED_COLOURS[entry["backend"]] if bits(entry) == 4 else GREY
     if "format" in entry:
         return formats.get(entry["format"], GREY)
-    colour = {8: BLUE, 4: VERMILION, 3: PURPLE}.get(bits(entry), GREEN)
-    paler = {64: 0.35, 32: 0.6}.get(entry.get("group_size"), 0.0)
-    return to_hex([paler + (1 - paler) * part for part in to_rgb(colour)])
+    colour = {8: BLUE, 4: VERMILION, 3: PURPLE}.get(bits(entry) or 0, GREEN)
+    paler = {64: 0.35, 32: 0.6}.get(entry.get("group_size", 0), 0.0)
+    red, green, blue = (paler + (1 - paler) * part for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def storage_of(entry: dict) -> str:

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,7 +15,7 @@ INK, QUIET, RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 GREY, BLUE, ORANGE, VERMILION, GREEN, PURPLE = "#8c8c8c", "#56b4e9", "#e69f00", "#d55e00", "#009e73", "#cc79a7"
 NAVY = "#0072b2"
 
-RC = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -42,7 +43,9 @@ def heading(figure: plt.Figure, title: str, note: str) -> None:
     """Title and a quieter note below it at the figure's upper left, wrapped to its width."""
     wide, high = figure.get_size_inches()
     top = 0.2
-    for text, size, step, style in ((title, 12, 0.21, {"fontweight": "bold"}), (note, 8.5, 0.16, {"color": QUIET})):
+    parts: tuple[tuple[str, float, float, dict[str, Any]], ...]
+    parts = ((title, 12, 0.21, {"fontweight": "bold"}), (note, 8.5, 0.16, {"color": QUIET}))
+    for text, size, step, style in parts:
         for line in textwrap.wrap(
             text, int((wide - 0.3) / (size * 0.0083 if style.get("fontweight") else size * 0.0074))
         ):

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.artist import Artist
 
 from relapse.analysis.study import Study, bits
 from relapse.report.rows import quantizer_colour
@@ -55,7 +57,7 @@ def forgets(study: Study, metrics: pd.DataFrame, corpus: str, model: str) -> str
 def _label(study: Study, name: str) -> str:
     entry = study.methods[name]
     base = entry["method"].removesuffix("_sure")
-    mask = entry.get("mask")
+    mask = entry.get("mask", "")
     kind = {"paper": "SURE", "row": "SURE, rows", "released": "SURE, as released", "random": "random mask"}.get(
         mask, base
     )
@@ -90,7 +92,7 @@ def sure_figure(study: Study, metrics: pd.DataFrame) -> plt.Figure:
                 quantized = stats.loc[(name, quantizer, "knowmem_forget")]
                 error = [[quantized["mean"] - quantized["min"]], [quantized["max"] - quantized["mean"]]]
                 dot = quantizer_colour(study.quantizers[quantizer])
-                style = {"fmt": marker, "color": dot, "markersize": 4.5, "elinewidth": 0.8, "zorder": 3}
+                style: dict[str, Any] = {"fmt": marker, "color": dot, "markersize": 4.5, "elinewidth": 0.8, "zorder": 3}
                 axes.errorbar(quantized["mean"], place + offset, xerr=error, alpha=0.45 if failed else 1, **style)
             retain = stats.loc[(name, "full", "knowmem_retain")]["mean"]
             axes.plot(retain, place, "|", color=INK, markersize=13, markeredgewidth=1.6, zorder=2)
@@ -107,7 +109,7 @@ def sure_figure(study: Study, metrics: pd.DataFrame) -> plt.Figure:
         axes.set_xlabel("KnowMem (target: 100 = knows all); dashed: half of the target's KnowMem forget")
         note = "Pale: does not meet the rule, so that its robustness does not count. Marks: at 4 bit."
         heading(figure, _title(study, metrics, models, four), note)
-        handles = [plt.Rectangle((0, 0), 1, 1, color=GREY, label="forget, full precision")]
+        handles: list[Artist] = [plt.Rectangle((0, 0), 1, 1, color=GREY, label="forget, full precision")]
         handles.append(
             plt.Line2D([], [], marker="|", linestyle="", color=INK, markersize=10, label="retain, full precision")
         )

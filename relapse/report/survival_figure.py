@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -79,7 +80,7 @@ def _survival_legend(figure: plt.Figure, study: Study, shown: pd.DataFrame) -> N
         for name, marker in STORAGE_MARKERS.items()
         if name in set(shown["storage"])
     ]
-    style = {"loc": "upper left", "fontsize": 8, "alignment": "left", "handletextpad": 0.3}
+    style: dict[str, Any] = {"loc": "upper left", "fontsize": 8, "alignment": "left", "handletextpad": 0.3}
     figure.legend(handles=colours, title="quantizer", bbox_to_anchor=(0.7, 0.84), **style)
     below = 0.84 - 0.05 * (len(colours) + 1.6)
     figure.legend(handles=shapes, title="storage", bbox_to_anchor=(0.7, below), **style)

@@ -1,14 +1,13 @@
-"""Tables 1 to 3: every metric of every model at every precision, as csv, Markdown, LaTeX and HTML.
+"""Tables 1 to 3: every metric of every model at every precision, as csv, Markdown and LaTeX.
 
 Rows are target, retrain and the methods, columns metric x precision; Table 2 has round-to-nearest, GPTQ and AWQ, Table
 3 SURE and its bases alone, each in full precision and at 4 bit. Knows metrics.csv and how each format writes a
-cell; the scores are whatever metrics.csv says, and a cell that it does not have stays empty.
+cell; the scores are whatever metrics.csv says, and a cell that it does not have stays empty. HTML is table_page.py's.
 """
 
 import csv
-import html
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -91,8 +90,8 @@ def read_cells(path: Path, study: Study) -> dict[Key, Cell]:
         for row in csv.DictReader(file):
             if int(row["seed"]) in study.seeds:
                 key = row["corpus"], row["model"], row["quantizer"], row["metric"]
-                numbers = (float(row[column]) for column in ("value", "ci_low", "ci_high"))
-                by_key.setdefault(key, {})[int(row["seed"])] = Cell(*numbers, int(row["n"]))
+                value, low, high = (float(row[column]) for column in ("value", "ci_low", "ci_high"))
+                by_key.setdefault(key, {})[int(row["seed"])] = Cell(value, low, high, int(row["n"]))
     for key, cells in by_key.items():
         if len(cells) < len(study.seeds):
             raise RelapseError(f"{path} has {' '.join(key)} for {len(cells)} of {len(study.seeds)} seeds")
@@ -201,7 +200,8 @@ def number(value: float, digits: int = 1, minus: str = "−") -> str:
     return text.lstrip("-") if not float(text) else text.replace("-", minus)
 
 
-def _interval(cell: Cell, digits: int = 1, minus: str = "−") -> str:
+def interval(cell: Cell, digits: int = 1, minus: str = "−") -> str:
+    """The ends of a cell's interval, in brackets."""
     return f"[{number(cell.low, digits, minus)}, {number(cell.high, digits, minus)}]"
 
 
@@ -214,7 +214,7 @@ def write_markdown(study: Study, cells: Mapping[Key, Cell], remarks: list[str]) 
             lines += [f"| | {' | '.join(study.quantizers)} |", f"|---|{'---:|' * len(study.quantizers)}"]
             for model in rows(study):
                 found = (cells.get((corpus, model, quantizer, metric)) for quantizer in study.quantizers)
-                texts = [f"{number(cell.value)}<br><sub>{_interval(cell)}</sub>" if cell else EMPTY for cell in found]
+                texts = [f"{number(cell.value)}<br><sub>{interval(cell)}</sub>" if cell else EMPTY for cell in found]
                 lines.append(f"| {model} | {' | '.join(texts)} |")
             lines.append("")
     return "\n".join([*lines, *(f"{remark}  " for remark in remarks)]) + "\n"
@@ -252,7 +252,7 @@ def write_tex(study: Study, cells: Mapping[Key, Cell], remarks: list[str], table
         for model in rows(study):
             found = [cells.get((corpus, model, q, metric)) for metric in metrics for q in study.quantizers]
             values = [tex(number(cell.value)) if cell else EMPTY.translate(TEX_SPECIAL) for cell in found]
-            intervals = [rf"{{\tiny {tex(_interval(cell, 0))}}}" if cell else "" for cell in found]
+            intervals = [rf"{{\tiny {tex(interval(cell, 0))}}}" if cell else "" for cell in found]
             lines.append(" & ".join([tex(model), *values]) + r" \\")
             lines.append(" & ".join(["", *intervals]) + r" \\")
     caption = tex(" ".join(remarks))
@@ -264,65 +264,3 @@ def write_tex(study: Study, cells: Mapping[Key, Cell], remarks: list[str], table
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem; }
-h2 { font-size: 1.05rem; margin: 1.2rem 0 .4rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th { font-weight: 600; }
-thead th { padding: .25rem .55rem; font-size: .82rem; }
-thead tr:first-child th { border-bottom: 1px solid #999; }
-thead tr:last-child th { border-bottom: 2px solid #1a1a1a; }
-tbody th { text-align: left; padding-right: 1rem; position: sticky; left: 0; background: #fff; }
-td { text-align: right; padding: .2rem .55rem; }
-td small { display: block; color: #555; font-size: .7rem; }
-.first { border-left: 1px solid #999; }
-tbody tr.methods > * { border-top: 1px solid #999; }
-p { max-width: 60rem; margin: .3rem 0; color: #444; font-size: .85rem; }
-"""
-
-
-def _shade(cells: Mapping[Key, Cell], corpus: str, quantizer: str, metric: str) -> Callable[[Cell], str]:
-    """A cell's background: the more of the target's score at the same precision, the stronger."""
-    target = cells.get((corpus, "target", quantizer, metric))
-    if metric not in SHADED or not target or not target.value:
-        return lambda cell: ""
-    return lambda cell: (
-        f' style="background: rgba(230, 120, 0, {0.45 * min(max(cell.value / target.value, 0), 1):.2f})"'
-    )
-
-
-def first_column(place: int) -> str:
-    """The class of the first column below a metric's heading."""
-    return "" if place else ' class="first"'
-
-
-def write_html(study: Study, cells: Mapping[Key, Cell], remarks: list[str], table: int) -> str:
-    """A page of its own, without scripts or outside files, that a browser shows offline."""
-    width = len(study.quantizers)
-    body = []
-    for corpus in study.corpora:
-        body += [f"<h2>{html.escape(corpus)}</h2>", '<div class="scroll"><table>', "<thead><tr><th></th>"]
-        body += [f'<th class="first" colspan="{width}">{html.escape(heading(metric))}</th>' for metric in study.metrics]
-        body.append("</tr><tr><th></th>")
-        for _ in study.metrics:
-            for place, quantizer in enumerate(study.quantizers):
-                body.append(f"<th{first_column(place)}>{html.escape(quantizer)}</th>")
-        body.append("</tr></thead><tbody>")
-        for model in rows(study):
-            kind = ' class="methods"' if [model] == list(study.methods)[:1] else ""
-            body.append(f"<tr{kind}><th>{html.escape(model)}</th>")
-            for metric in study.metrics:
-                for place, quantizer in enumerate(study.quantizers):
-                    cell = cells.get((corpus, model, quantizer, metric))
-                    shade = _shade(cells, corpus, quantizer, metric)(cell) if cell else ""
-                    text = f"{number(cell.value)}<small>{_interval(cell)}</small>" if cell else EMPTY
-                    body.append(f"<td{first_column(place)}{shade}>{text}</td>")
-            body.append("</tr>")
-        body.append("</tbody></table></div>")
-    shaded = "Shaded: the share of the target's score at the same precision, for what was to be forgotten."
-    body += [f"<p>{html.escape(remark)}</p>" for remark in [*remarks, shaded]]
-    head = f'<meta charset="utf-8"><title>Table {table}: {html.escape(study.name)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"

@@ -15,7 +15,8 @@ def executed(file: Path, root: Path) -> frozenset[Path]:
     """`file` and every file below `root` that it imports, at whatever depth and also inside functions."""
     finder = ModuleFinder(path=[str(root)])
     finder.run_script(str(file))
-    return frozenset(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    return frozenset(Path(file) for file in files if file)
 
 
 @cache

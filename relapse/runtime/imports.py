@@ -6,12 +6,14 @@ Knows how Python is made to take a package for missing; which one a library can 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def without(*packages: str) -> Iterator[None]:
     """Imports in the block find none of `packages`, which stand where an optional one is tried for. Later ones do."""
-    hidden = [name for name in packages if sys.modules.setdefault(name, None) is None]
+    modules: dict[str, Any] = sys.modules
+    hidden = [name for name in packages if modules.setdefault(name, None) is None]
     try:
         yield
     finally:

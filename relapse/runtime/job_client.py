@@ -3,7 +3,7 @@
 Importing torch and transformers takes longer than scoring a small model. So the first job of a run starts a process,
 job_server.py, which imports them, and jobs are forked from it. This file is what Snakemake starts for each of them: it
 hands over the command line and the open files, passes signals on, and ends as the job ends. Whatever it cannot hand
-over it runs as `python` does. It imports next to nothing; rules/common.smk says which runs use it.
+over it runs as `python` does. It imports next to nothing; rules/run.smk says which runs use it.
 """
 
 import hashlib

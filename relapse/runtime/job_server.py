@@ -100,7 +100,8 @@ class Server:
     def accept(self) -> list[str]:
         """Fork a job for the next client. Returns its words in the job, and none in the server."""
         connection, _ = self.listener.accept()
-        message, files = b"", []
+        message = b""
+        files: list[int] = []
         if user_at(connection) == os.getuid():
             with suppress(OSError):  # the client may have ended
                 message, files, _, _ = socket.recv_fds(connection, 2**20, 3)

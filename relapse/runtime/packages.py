@@ -59,8 +59,8 @@ def members_of_deb(file: Path) -> Iterator[tuple[str, bytes]]:
         if name.startswith("data.tar"):
             with tarfile.open(fileobj=io.BytesIO(content[start : start + size])) as archive:
                 for member in archive:
-                    if member.isfile():
-                        yield member.name.removeprefix("./"), archive.extractfile(member).read()
+                    if member.isfile() and (inside := archive.extractfile(member)):
+                        yield member.name.removeprefix("./"), inside.read()
             return
         place = start + size + size % 2
     raise RelapseError(f"{file} is no Debian package: it has no data.tar")

@@ -14,9 +14,12 @@ import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from relapse.runtime.errors import ConfigError
+
+if TYPE_CHECKING:  # it imports pydantic, which some jobs do without
+    from relapse.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,8 +30,21 @@ def did_you_mean(name: str, allowed: list[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-class Registry:
-    """Things of one kind by name. A thing has `name` and `settings`, the class of an entry that asks for it.
+class Named(Protocol):
+    """A thing: `name`, and `settings`, the class of an entry that asks for it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> "type[Settings]": ...
+
+
+Thing = TypeVar("Thing", bound=Named)
+
+
+class Registry(Generic[Thing]):
+    """Things of one kind by name.
 
     named_by: the key of an entry that names its thing; None where the entry's own name does. group: the entry points
     by which other packages register things.
@@ -39,7 +55,7 @@ class Registry:
         self.package = package
         self.named_by = named_by
         self.group = group
-        self._entries: dict[str, Any] = {}
+        self._entries: dict[str, Thing] = {}
         self._sources: dict[str, Path] = {}
         self._discovered = False
         self._module: str | None = None  # of the entry point that is being loaded
@@ -47,7 +63,9 @@ class Registry:
     def _caller(self) -> str:
         """The file whose import is under way: of this registry's package, or the module of an entry point."""
         if self._module is not None:
-            return importlib.util.find_spec(self._module).origin
+            spec = importlib.util.find_spec(self._module)
+            if spec and spec.origin:
+                return spec.origin
         directory = Path(importlib.import_module(self.package).__path__[0])
         frame = inspect.currentframe()  # not inspect.stack(), which reads the source of every module there is: a second
         while frame is not None:
@@ -56,7 +74,7 @@ class Registry:
             frame = frame.f_back
         raise RuntimeError(f"{self.kind} entries are registered by a file in {self.package}")
 
-    def register(self, entry: Any) -> None:
+    def register(self, entry: Thing) -> None:
         """Add `entry`. Raises ValueError for a name that another file has registered already."""
         if entry.name in self._entries:
             raise ValueError(f"{self.kind} {entry.name!r} is registered twice, first in {self._sources[entry.name]}")
@@ -79,8 +97,9 @@ class Registry:
         try:
             point.load()
         except Exception as error:  # whatever somebody else's module does
+            package = point.dist.name if point.dist else "of an entry point"
             raise ConfigError(
-                f"the package {point.dist.name} registers the {self.kind} {point.name!r}, and importing {point.module} "
+                f"the package {package} registers the {self.kind} {point.name!r}, and importing {point.module} "
                 f"failed: {type(error).__name__}: {error}. Update or uninstall it"
             ) from error
         finally:
@@ -91,7 +110,7 @@ class Registry:
         self._discover()
         return sorted(self._entries)
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Thing:
         """The thing called `name`. Raises ConfigError that lists the names there are."""
         self._discover()
         if name not in self._entries:
@@ -105,7 +124,10 @@ class Registry:
 
         Raises ConfigError for what is not registered, and for keys that are wrong or missing.
         """
-        return self.get(name or entry[self.named_by]).settings.of(entry)
+        if not name:
+            assert self.named_by is not None
+            name = entry[self.named_by]
+        return self.get(name).settings.of(entry)
 
     def source(self, name: str) -> str:
         """The file that registers `name`: relative to the repository root, or the absolute path of one elsewhere."""

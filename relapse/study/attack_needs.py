@@ -27,7 +27,8 @@ def problems(
             yield ("attacks", name), "is a quantizer's name too: both are columns of one table."
         if text := _no_quantizer(entry.under, quantizers, packed=not attack.changes_weights):
             yield ("attacks", name, "under"), text
-        if attack.needs_quantizer and (text := _no_quantizer(entry.quantizer, quantizers, packed=True)):
+        named = attack.named_quantizer(entry)
+        if named is not None and (text := _no_quantizer(named, quantizers, packed=True)):
             yield ("attacks", name, "quantizer"), text
         length = getattr(entry, "max_length", 0)
         if context is not None and length > context:

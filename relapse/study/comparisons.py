@@ -63,8 +63,8 @@ def predictions(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:
     allowed = {"model": list(methods), "quantizer": [name for name in quantizers if name != "full"]}
     seen = set()
     for place, item in enumerate(listed if isinstance(listed, list) else []):
-        names = {key: mapping(item).get(key) for key in allowed}
-        if not all(isinstance(name, str) for name in names.values()):
+        names = {key: name for key in allowed if isinstance(name := mapping(item).get(key), str)}
+        if len(names) < len(allowed):
             continue
         unknown = [key for key, name in names.items() if name not in allowed[key]]
         for key in unknown:

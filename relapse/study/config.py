@@ -6,6 +6,7 @@ methods grids.py's, how it is reported what is wrong messages.py's; what only fi
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from relapse.study.settings import StudySettings
 from relapse.study.strict_yaml import read_yaml
 from relapse.unlearning.elsewhere import is_made_elsewhere
 
-__all__ = ["canonical", "check_entry", "entry_names", "load", "named", "read_yaml", "resolve"]
+__all__ = ["canonical", "check_entry", "entry_names", "load", "named", "quoted", "read_yaml", "resolve"]
 
 
 def load(path: str | Path) -> StudySettings:
@@ -95,6 +96,11 @@ def canonical(branch: Any) -> str:
     return json.dumps(
         branch, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=Settings.plain
     )
+
+
+def quoted(branch: Any) -> str:
+    """`branch` as canonical JSON, one word of a shell command: as a parameter it changes when the branch does."""
+    return shlex.quote(canonical(branch))
 
 
 def _unknown_methods(filled: dict, grids: dict[str, str]) -> Iterator[Problem]:

@@ -70,7 +70,7 @@ def _or_elsewhere(run: dict[str, Any]) -> dict[str, Any]:
     return {"if": {"required": ["source"]}, "then": {"$ref": "#/definitions/unlearned"}, "else": run}
 
 
-def _with_grid(entry: dict[str, Any], named_by: str) -> dict[str, Any]:
+def _with_grid(entry: dict[str, Any], named_by: str | None) -> dict[str, Any]:
     """A method's schema in which keys may stand in `grid` instead, and the method's name may be left out."""
     entry["required"] = [key for key in entry["required"] if key != named_by]
     return entry | {"if": {"not": {"required": ["grid"]}}, "then": {key: entry.pop(key) for key in CONDITIONS}}

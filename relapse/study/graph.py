@@ -13,18 +13,23 @@ from typing import Any
 from relapse.corpora import SOURCES
 from relapse.corpora.settings import CorpusSettings
 from relapse.metrics import METRICS
-from relapse.metrics.utility import HarnessMetric, task_files_of
+from relapse.metrics.utility import HarnessSettings, task_files_of
 from relapse.models.files import origin_files
+from relapse.models.settings import LocalModel
 from relapse.quantization import BACKENDS, Calibrated, Compared, DataFree
+from relapse.quantization.calibration import CalibratedSettings
 from relapse.runtime.device import NO_GPU
 from relapse.runtime.settings import Settings
+from relapse.study.config import quoted
 from relapse.study.preflight import trained_in
 from relapse.study.settings import StudySettings
+from relapse.unlearning.elsewhere import LocalUnlearned
 from relapse.unlearning.methods import METHODS
 
 # Python environments for backends that cannot live in the main one, for all studies. No study's name begins with a dot.
 ENVIRONMENTS = "results/.environments"
 Wildcards = Any  # Snakemake's: corpus, model or method, seed, quantizer as attributes
+ANY = ["{quantizer}"]  # of an evaluation rule: each job has one quantizer, that of its wildcard
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -71,6 +76,14 @@ class Graph:
         """results/{study}/{kind}/..., with wildcards where parts have them."""
         return "/".join([self.results, kind, *parts])
 
+    def log(self, rule: str, item: str) -> str:
+        """Where a job's output goes."""
+        return self.path("logs", rule, f"{item}.log")
+
+    def benchmark(self, rule: str, item: str, kind: str = "tsv") -> str:
+        """Where Snakemake writes what a job took; the job's own stop-watch, of kind json, lies beside it."""
+        return self.path("benchmarks", rule, f"{item}.{kind}")
+
     def model(self, name: str) -> str:
         """The folder of a model of every corpus and seed."""
         return self.path("models", "{corpus}", name, "seed{seed}")
@@ -92,12 +105,6 @@ class Graph:
         linked = [name for name in self.linked if name != "base"]
         return f"{one_of({'base'} & set(self.linked))}|({one_of(linked)})/seed\\d+"
 
-    def scores_of(self, listed: list[str], kind: str) -> list[str]:
-        """The files that a job of an evaluation rule writes, one for each of its quantizers."""
-        alone = "{quantizer," + one_of(self.scored_alone) + "}"
-        names = [alone] if listed == ["{quantizer}"] else listed
-        return [self.path("metrics", "{corpus}", "{model}", "seed{seed}", f"{name}.{kind}") for name in names]
-
     # ---- which models and quantizers meet
 
     def applied_to(self, quantizer: str) -> list[str]:
@@ -115,22 +122,20 @@ class Graph:
 
     @cached_property
     def evaluation_rules(self) -> dict[str, list[str]]:
-        """Rule -> the quantizers that one of its jobs scores a model under; ["{quantizer}"] where it is one of any.
+        """Rule -> the quantizers that one of its jobs scores a model under; ANY where it is one of any.
 
         With evaluation.quantizers_per_job above 1, those that are applied to every model and need no checkpoint share
         jobs, full precision first, which PrivLeak's reference comes from.
         """
         size = self.study.evaluation.quantizers_per_job
         if size == 1:
-            return {"evaluate": ["{quantizer}"]}
+            return {"evaluate": ANY}
         shared = [
             name for name in self.quantizers if name not in self.calibrated and self.applied_to(name) == self.models
         ]
         shared.sort(key=lambda name: (name != "full", name))
         batches = [shared[start : start + size] for start in range(0, len(shared), size)]
-        return {"evaluate": ["{quantizer}"]} | {
-            f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1
-        }
+        return {"evaluate": ANY} | {f"evaluate_{batch[0]}-to-{batch[-1]}": batch for batch in batches if len(batch) > 1}
 
     @cached_property
     def scored_alone(self) -> list[str]:
@@ -167,7 +172,7 @@ class Graph:
         jobs = [
             item
             for rule, names in self.evaluation_rules.items()
-            for name in (self.scored_alone if names == ["{quantizer}"] else [label_of(rule, names)])
+            for name in (self.scored_alone if names == ANY else [label_of(rule, names)])
             for item in self.each(self.applied_to(name) if name in self.study.quantizers else self.models, name)
         ]
         trained = self.each(self.trained)
@@ -186,8 +191,8 @@ class Graph:
 
     def model_origin(self, name: str) -> list[str]:
         """The files of a local model's folder, or a local unlearned model's, that are read."""
-        entry = (self.study.models.entries() | self.study.methods)[name]
-        return list(map(str, origin_files(Path(entry.path)))) if entry.source == "local" else []
+        entry = self.study.models.entries().get(name) or self.study.methods[name]
+        return list(map(str, origin_files(Path(entry.path)))) if isinstance(entry, LocalModel | LocalUnlearned) else []
 
     def corpus_origin(self, name: str) -> list[str]:
         """The files of a corpus's folder that are read."""
@@ -201,32 +206,14 @@ class Graph:
 
     def stop_metrics(self, method: str) -> dict[str, Settings]:
         """The metrics that a method's stop rule looks at, with their settings."""
-        stop_at = self.study.methods[method].stop_at
+        stop_at = self.study.runs()[method].stop_at
         asked = stop_at.plain() if stop_at else ()
         return {name: self.study.metrics.get(name) or METRICS.settings({}, name) for name in asked}
 
-    def names(self, listed: list[str], wildcards: Wildcards) -> list[str]:
-        """A job's quantizers: those of its rule, or the one of its wildcard."""
-        return [wildcards.quantizer] if listed == ["{quantizer}"] else listed
-
-    def scored(self, quantizer: str) -> str:
-        """What is scored: a calibrated quantizer's checkpoint, or the model, which the others quantize in memory."""
-        if quantizer in self.calibrated:
-            return self.path("quantized", "{corpus}", "{model}", "seed{seed}", quantizer)
-        return self.model("{model}")
-
-    def measures_reference(self, wildcards: Wildcards, names: list[str]) -> bool | None:
-        """Whether a job scores the model that PrivLeak measures the others against; None where no job does."""
-        privleak = self.study.metrics.get("privleak")
-        if privleak is None or privleak.reference != "retrain":
-            return None
-        return wildcards.model == "retrain" and "full" in names
-
-    def reference_records(self, wildcards: Wildcards, names: list[str]) -> list[str]:
-        """The same seed's retrain model in full precision, where PrivLeak needs its records."""
-        if self.measures_reference(wildcards, names) is not False:
-            return []
-        return [self.path("metrics", wildcards.corpus, "retrain", f"seed{wildcards.seed}", "full.records.jsonl")]
+    def stop_option(self, method: str) -> str:
+        """How a run that stops early asks: by the metrics of its stop rule, with the study's settings."""
+        metrics = self.stop_metrics(method)
+        return f"--metrics {quoted(metrics)} --batch-size {self.study.evaluation.batch_size}" if metrics else ""
 
     @property
     def evaluation_settings(self) -> dict:
@@ -234,10 +221,9 @@ class Graph:
         return self.study.evaluation.scoring()
 
     @property
-    def harness(self) -> dict[str, Settings]:
+    def harness(self) -> dict[str, HarnessSettings]:
         """The metrics whose data lm-evaluation-harness downloads."""
-        metrics = self.study.metrics.items()
-        return {name: entry for name, entry in metrics if isinstance(METRICS.get(name), HarnessMetric)}
+        return {name: entry for name, entry in self.study.metrics.items() if isinstance(entry, HarnessSettings)}
 
     @property
     def task_files(self) -> list[str]:
@@ -248,7 +234,7 @@ class Graph:
     def calibration_file(self, quantizer: str) -> list[str]:
         """The user's own calibration text."""
         entry = self.study.quantizers[quantizer]
-        return [entry.calibration_path] if entry.calibration == "file" else []
+        return [entry.calibration_path] if isinstance(entry, CalibratedSettings) and entry.calibration == "file" else []
 
     def python(self, quantizer: str, room: str) -> str:
         """The Python that quantizes (room "environment") or scores ("evaluation_environment")."""
@@ -263,7 +249,7 @@ class Graph:
     @property
     def needs_gpu(self) -> list[str]:
         """Why the study cannot run where there is no GPU."""
-        backends = [(name, self.backends[name].needs_gpu) for name in self.calibrated]
+        backends = [(name, its.needs_gpu) for name, its in self.backends.items() if isinstance(its, Calibrated)]
         return [NO_GPU] * self.study.gpu + [f"quantizers.{name}: {why}" for name, why in backends if why]
 
     # ---- which source files a job executes
@@ -272,22 +258,13 @@ class Graph:
         return SOURCES.source(self.study.corpora[corpus].source)
 
     def method_sources(self, method: str) -> list[str]:
-        registered = METHODS.source(self.study.methods[method].method)
+        registered = METHODS.source(self.study.runs()[method].method)
         return [registered, *map(METRICS.source, self.stop_metrics(method))]
 
     def backend_sources(self, quantizers: Iterable[str]) -> list[str]:
         entries = [self.rounded_how[name] for name in quantizers]
         entries += [entry["quantizer"] for entry in entries if "quantizer" in entry]
         return sorted({BACKENDS.source(entry["backend"]) for entry in entries})
-
-    def evaluation_sources(self, quantizers: list[str]) -> list[str]:
-        calibrated = ["scripts/quantize.py"] if quantizers[0] in self.calibrated else []
-        return [
-            "scripts/evaluate.py",
-            *self.backend_sources(quantizers),
-            *calibrated,
-            *sorted(METRICS.source(metric) for metric in self.study.metrics),
-        ]
 
 
 def name_at(place: str) -> str:
@@ -297,4 +274,4 @@ def name_at(place: str) -> str:
 
 def label_of(rule: str, names: list[str]) -> str:
     """What a job of an evaluation rule is called in paths."""
-    return "{quantizer}" if names == ["{quantizer}"] else rule.removeprefix("evaluate_")
+    return "{quantizer}" if names == ANY else rule.removeprefix("evaluate_")

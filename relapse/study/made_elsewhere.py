@@ -13,10 +13,10 @@ from relapse.models.files import TOKENIZERS, location, read_model
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.settings import Settings
 from relapse.study.messages import Problem
-from relapse.unlearning.elsewhere import LocalUnlearned, MadeElsewhere
+from relapse.unlearning.elsewhere import LocalUnlearned
 
 
-def problems(methods: Mapping[str, MadeElsewhere], origin: Settings | None) -> Iterator[Problem]:
+def problems(methods: Mapping[str, Settings], origin: Settings | None) -> Iterator[Problem]:
     """What is wrong with sound entries of methods. origin: the models entry that the target has its shapes from."""
     target = _folder(origin)
     for name, entry in methods.items():

@@ -162,7 +162,7 @@ def wanted(schema: dict) -> str:
         least = "a list that is not empty" if schema.get("minItems") else "a list"
         different = ", all values different" if schema.get("uniqueItems") else ""
         return f"{least}{different}, each {wanted(schema.get('items', {}))}"
-    return {"boolean": "true or false", "object": "a mapping (`key: value`)"}.get(kind, "given")
+    return {"boolean": "true or false", "object": "a mapping (`key: value`)"}.get(str(kind), "given")
 
 
 def _hint(schema: dict, value: Any) -> str:

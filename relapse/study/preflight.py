@@ -13,6 +13,8 @@ from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.location import Located
 from relapse.corpora.settings import CorpusSettings
+from relapse.metrics.knowmem import KnowMemSettings
+from relapse.metrics.privleak import PrivLeakSettings
 from relapse.models.files import Model, describe
 from relapse.models.tokenizer import must_have_rows
 from relapse.quantization import BACKENDS
@@ -40,10 +42,10 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
             except ConfigError as error:
                 problems.append((("models", name), str(error)))
     corpora: dict[str, Corpus] = {}
-    for name, entry in study.corpora.items():
-        if sound("corpora", name) and not on_hub(entry):
+    for name, corpus in study.corpora.items():
+        if sound("corpora", name) and not on_hub(corpus):
             try:
-                corpora[name] = SOURCES.get(entry.source).read(entry)
+                corpora[name] = SOURCES.get(corpus.source).read(corpus)
             except (RelapseError, OSError, ValueError) as error:
                 problems.append((("corpora", name), str(error)))
     problems += _group_sizes(study, sound, models)
@@ -96,7 +98,12 @@ def _between_keys(study: StudySettings, sound: Sound) -> Iterator[Problem]:
                         "and optimiser states in bfloat16; use compute: float32, or set it.",
                     )
     privleak = study.metrics.get("privleak") if sound("metrics", "privleak", "reference") else None
-    if privleak and privleak.reference == "retrain" and sound("models") and "retrain" not in models:
+    if (
+        isinstance(privleak, PrivLeakSettings)
+        and privleak.reference == "retrain"
+        and sound("models")
+        and "retrain" not in models
+    ):
         yield (
             ("metrics", "privleak", "reference"),
             "is retrain, but there is no models.retrain: add it, or give the AUC of a retrain model as a number.",
@@ -121,7 +128,7 @@ def started_from(study: StudySettings, name: str) -> str:
 
 def trained_in(study: StudySettings, name: str) -> str:
     """The number format that target or retrain is trained in: its own, or the study's."""
-    return study.models.entries()[name].compute or study.compute
+    return getattr(study.models.entries()[name], "compute", None) or study.compute
 
 
 def _group_sizes(study: StudySettings, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
@@ -141,6 +148,7 @@ def _group_sizes(study: StudySettings, sound: Sound, models: dict[str, Model]) -
 
 
 def _window_lengths(study: StudySettings, sound: Sound, models: dict[str, Model]) -> Iterator[Problem]:
+    entries: list[tuple[tuple[str, str], Settings, str]]
     entries = [(("models", name), entry, name) for name, entry in study.models.entries().items() if name != "base"]
     entries += [(("methods", name), entry, "target") for name, entry in study.methods.items()]
     for key, entry, model in entries:
@@ -203,17 +211,18 @@ def _prompts(
     ]
     metrics = {name: entry for name, entry in study.metrics.items() if sound("metrics", name)}
     for corpus_name, corpus in corpora.items() if readable else ():
-        tokenizers = {name: models[name].tokenizer(corpus) for name in readable}
+        tokenizers = {name: make(corpus) for name in readable if (make := models[name].tokenizer)}
         for metric, asked in metric_prompts(corpus, metrics).items():
-            new = metrics[metric].max_new_tokens
-            for name in readable:
-                longest = longest_prompt(tokenizers[name], asked, metrics[metric])
-                if longest + new > models[name].context:
+            new = getattr(metrics[metric], "max_new_tokens", 0)
+            for name, tokenizer in tokenizers.items():
+                longest = longest_prompt(tokenizer, asked, metrics[metric])
+                context = models[name].context
+                if context and longest + new > context:
                     yield (
                         ("metrics", metric),
                         f"the longest prompt of corpora.{corpus_name} ({longest} tokens) and {new} new tokens need "
                         f"{longest + new} positions, but the context of models.{name} (max_position_embeddings) is "
-                        f"{models[name].context}: use a model with a longer context, or shorter examples.",
+                        f"{context}: use a model with a longer context, or shorter examples.",
                     )
                     break
 
@@ -221,7 +230,9 @@ def _prompts(
 def _rows(models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Texts with a token that a model's embedding has no row for, where its tokenizer has more tokens than that."""
     for name, model in models.items():
-        for corpus_name, corpus in corpora.items() if model.rows and model.tokenizer else ():
+        if not model.rows or not model.tokenizer:
+            continue
+        for corpus_name, corpus in corpora.items():
             known = model.tokenizer(corpus)
             if max(known.get_vocab(with_added_tokens=True).values(), default=-1) < model.rows:
                 continue
@@ -249,7 +260,7 @@ def _world(study: StudySettings, sound: Sound, corpora: dict[str, Corpus]) -> It
 def _task_folders(study: StudySettings, sound: Sound) -> Iterator[Problem]:
     """Folders with tasks for lm-evaluation-harness that are not there."""
     for name, entry in study.metrics.items():
-        folder = sound("metrics", name) and getattr(entry, "include_path", "")
+        folder = getattr(entry, "include_path", "") if sound("metrics", name) else ""
         if folder and not Path(folder).is_dir():
             yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
 
@@ -259,7 +270,8 @@ def metric_prompts(corpus: Corpus, metrics: Mapping[str, Settings]) -> dict[str,
     passages = [item["prompt"] for item in corpus.verbmem]
     asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
     for split in ("forget", "retain"):
-        if settings := metrics.get(f"knowmem_{split}"):
+        settings = metrics.get(f"knowmem_{split}")
+        if isinstance(settings, KnowMemSettings):
             asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings.prompt_ending)
     asked["fluency"] = corpus.privleak["retain"]
     return {name: texts for name, texts in asked.items() if name in metrics}

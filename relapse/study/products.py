@@ -34,7 +34,7 @@ class Products:
     @cached_property
     def tables(self) -> list[int]:
         """The numbers of the paper's tables: methods, calibrated quantizers at 4 bit, SURE."""
-        calibrated = any(self.graph.study.quantizers[name].bits == 4 for name in self.graph.calibrated)
+        calibrated = any(bits(self.graph.rounded_how[name]) == 4 for name in self.graph.calibrated)
         return [1] + ([2] if calibrated else []) + ([3] if self._sure else [])
 
     @cached_property

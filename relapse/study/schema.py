@@ -8,7 +8,7 @@ from typing import Any
 
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import json_schema
-from relapse.study.messages import Problem, is_number, mapping
+from relapse.study.messages import Key, Problem, is_number, mapping
 from relapse.study.settings import REGISTRIES, StudySettings
 from relapse.unlearning import elsewhere
 from relapse.unlearning.elsewhere import is_made_elsewhere
@@ -31,6 +31,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 continue
             # Only a method's `method:` may be left out.
             by_name = names_it is None or (section == "methods" and names_it not in mapping(entry))
+            key: Key = (section, name) if by_name else (section, name, str(names_it))
             wanted = name if by_name else mapping(entry).get(names_it)
             if wanted is None or not isinstance(wanted, str):
                 part["properties"][name] = common | {"additionalProperties": True}  # reported by the schema
@@ -39,7 +40,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
                 part["properties"][name] = _without_method(json_schema(registry.get(wanted).settings))
             except ConfigError as error:
                 hint = " Or say which with `method:`." if section == "methods" and by_name else ""
-                problems.append(((section, name) if by_name else (section, name, names_it), f"{error}{hint}"))
+                problems.append((key, f"{error}{hint}"))
                 part["properties"][name] = common | {"additionalProperties": True}
     for name, entry in mapping(config.get("models")).items():
         if name in schema["properties"]["models"]["properties"] and isinstance(entry, dict):

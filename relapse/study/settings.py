@@ -44,7 +44,7 @@ MODELS: dict[str, type[Settings]] = {"random": RandomModel, "train": TrainedMode
 
 def names(*taken: str) -> dict[str, Any]:
     """The schema of a mapping's keys: names without those that are taken."""
-    schema = {"type": "string", "pattern": PATTERN, "description": ALLOWED}
+    schema: dict[str, Any] = {"type": "string", "pattern": PATTERN, "description": ALLOWED}
     if taken:
         schema |= {"not": {"enum": list(taken)}, "description": f"{ALLOWED}; taken: {', '.join(taken)}"}
     return schema

@@ -27,7 +27,7 @@ def partial(config: dict, sound: Sound) -> tuple[StudySettings, list[Problem]]:
     An entry with a wrong key becomes an object without it; one of which nothing is sound is left out.
     """
     problems: list[Problem] = []
-    found: dict[str, dict[str, Any]] = {section: {} for section in ("models", *REGISTRIES)}
+    found: dict[str, Any] = {section: {} for section in ("models", *REGISTRIES)}
     for section, objects in found.items():
         for name, entry in mapping(config.get(section)).items():
             kept = {key: value for key, value in mapping(entry).items() if sound(section, name, key)}
@@ -40,14 +40,14 @@ def partial(config: dict, sound: Sound) -> tuple[StudySettings, list[Problem]]:
                 problems.append(((section, name), str(error)))
                 sound.bad.append((section, name))
     models = Models.model_construct(**found.pop("models"))
-    compute = config["compute"] if sound("compute") else "float32"
+    compute: Any = config["compute"] if sound("compute") else "float32"
     return StudySettings.model_construct(models=models, compute=compute, **found), problems
 
 
 def _class_of(section: str, name: str, entry: dict) -> type[Settings] | None:
     """The class of an entry; None where the key that decides it is not sound."""
     if section == "models":
-        return MODELS.get(entry.get("source"))
+        return MODELS.get(str(entry.get("source")))
     if section == "methods" and elsewhere.is_made_elsewhere(entry):
         return elsewhere.SOURCES.get(entry["source"])
     registry = REGISTRIES[section]

@@ -7,6 +7,7 @@ losses.
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -90,7 +91,7 @@ class Tokens:
     targets: torch.Tensor
     sequence: torch.Tensor
     size: int
-    hidden: torch.Tensor | None = None
+    hidden: Any = None  # a tensor where it was asked for
 
     def split(self, size: int) -> tuple["Tokens", "Tokens"]:
         """The tokens of the first `size` windows, and those of the others."""
@@ -108,7 +109,7 @@ def length_groups(lengths: Sequence[int]) -> list[list[int]]:
     padded = {
         cut: cut * lengths[rows[cut - 1]] + (len(rows) - cut) * lengths[rows[-1]] for cut in range(len(rows), 0, -1)
     }
-    cut = min(padded, key=padded.get)
+    cut = min(padded, key=padded.__getitem__)
     return [rows[:cut], rows[cut:]] if cut < len(rows) else [rows]
 
 
@@ -147,7 +148,8 @@ class Order:
     """An endless, seeded order of `size` items: every epoch a fresh shuffle, batches running on across epochs."""
 
     def __init__(self, size: int, rng: random.Random):
-        self.size, self.rng, self.queue = size, rng, []
+        self.size, self.rng = size, rng
+        self.queue: list[int] = []
 
     def take(self, number: int) -> list[int]:
         """The next `number` item indices."""

@@ -29,6 +29,7 @@ def added_in_float32(parameters: Sequence[torch.Tensor], parts: int) -> Iterator
     sums: dict[torch.Tensor, torch.Tensor] = {}
 
     def take(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None  # it has just been accumulated
         if parameter in sums:
             sums[parameter] += parameter.grad
         else:

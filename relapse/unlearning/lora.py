@@ -7,7 +7,7 @@ spacing at a weight is lost there, whatever the adapter has learned. Losses and 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -109,7 +109,7 @@ def merge(model, storage: str, generator: torch.Generator) -> None:
     del model.peft_config  # peft's note on the model, without which it is saved as what it is again
 
 
-def _adapters(model) -> dict[str, torch.nn.Module]:
+def _adapters(model) -> dict[str, Any]:
     from peft.tuners.lora import LoraLayer
 
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}

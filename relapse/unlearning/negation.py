@@ -5,12 +5,12 @@ Knows weights and number formats; what the run learns is the method's.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from relapse.runtime.seeds import seed_for
 from relapse.unlearning import lora
-from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.storage import store
 
 
@@ -22,7 +22,7 @@ class Negation:
     is negated, in float32 and before it is merged.
     """
 
-    def __init__(self, model, parameters: Sequence, settings: MethodSettings, seed: int):
+    def __init__(self, model, parameters: Sequence, settings: Any, seed: int):
         adapters = settings.parameters == "lora"
         self.parameters = lora.second_factors(model) if adapters else list(parameters)
         self.target = [parameter.detach().clone() for parameter in self.parameters]

@@ -1,12 +1,13 @@
 """Optimisers of an unlearning run: AdamW, and signSGD as one that cannot take a step of any other size."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from relapse.unlearning.settings import MethodSettings
 
-KERNEL = {"adamw_fused": {"fused": True}, "adamw_foreach": {"foreach": True}}
+KERNEL: dict[str, dict[str, Any]] = {"adamw_fused": {"fused": True}, "adamw_foreach": {"foreach": True}}
 
 
 class SignDescent(torch.optim.Optimizer):
@@ -16,7 +17,7 @@ class SignDescent(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

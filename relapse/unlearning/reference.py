@@ -104,7 +104,7 @@ class Reference:
         return list(found.split(torch.bincount(tokens.sequence).tolist()))
 
     @torch.no_grad()
-    def _together(self, windows: Sequence[list[int]]) -> Tokens:
+    def _together(self, windows: Windows) -> Tokens:
         with self.without_adapters(self.model), evaluating(self.model):
             return predict(self.model, windows)
 
@@ -143,7 +143,9 @@ class Reference:
             return Side(tokens, seed=self.seed)
         values = self.values(half, indices)
         joined = torch.stack(values) if need == "log_probs" else torch.cat(values)
-        return Side(tokens, seed=self.seed, **{f"reference_{need}": joined})
+        side = Side(tokens, seed=self.seed)
+        setattr(side, f"reference_{need}", joined)
+        return side
 
 
 @contextmanager

@@ -13,7 +13,7 @@ The mask is put on the gradient, so that AdamW's momentum still moves a row for 
 - `random`: for every module that `paper` keeps, one with as many weights drawn at random.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -97,7 +97,7 @@ def mask_rows(forget: Sequence[torch.Tensor], total: Sequence[torch.Tensor], per
         _rows(gradient).mul_((norms >= least).unsqueeze(1))  # (rows, width) * (rows, 1)
 
 
-def same_sizes(kept: Sequence[str], weights: dict[str, torch.Tensor], generator: torch.Generator) -> list[str]:
+def same_sizes(kept: Sequence[str], weights: Mapping[str, torch.Tensor], generator: torch.Generator) -> list[str]:
     """A random mask of the same size: for each kept module one with as many weights, drawn without replacement."""
     chosen: list[str] = []
     for name in kept:

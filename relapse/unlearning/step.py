@@ -30,7 +30,7 @@ def losses_of_step(
     chosen, paired = (list(side) for side in zip(*pairs, strict=True))
     sides = sides_of(model, method, settings, reference, {"forget": chosen, "retain": paired, "other": chosen})
     forget_loss = method.forget(sides["forget"], settings)
-    retain_loss = method.retain(sides["retain"], settings) if method.constrained else torch.zeros_like(forget_loss)
+    retain_loss = method.retain(sides["retain"], settings) if method.retain else torch.zeros_like(forget_loss)
     return forget_loss, retain_loss
 
 
@@ -54,7 +54,7 @@ def at_once(settings: MethodSettings) -> BatchSize:
     return BatchSize(min(settings.micro_batch or settings.batch_size, settings.batch_size))
 
 
-def target_saliency(model, method: Method, settings: MethodSettings, reference: Reference) -> torch.Tensor:
+def target_saliency(model, method: Method, settings: saliency.Sure, reference: Reference) -> torch.Tensor:
     """SURE's s_i (Eq. 4) of every eligible module, (modules,): from the forget loss over all windows.
 
     Gradients are added up in float32: of hundreds of parts, bfloat16 would lose the late ones.
@@ -64,7 +64,7 @@ def target_saliency(model, method: Method, settings: MethodSettings, reference: 
     everything = list(range(len(forget)))
     share = Shares(forget, everything, method.forget_mean(settings))
 
-    def gradient(indices: list[int]) -> list[int]:
+    def gradient(indices: Sequence[int]) -> Sequence[int]:
         sides = sides_of(model, method, settings, reference, {"forget": indices, "other": indices})
         loss = method.forget(sides["forget"], settings) * share(indices)
         for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
@@ -76,6 +76,11 @@ def target_saliency(model, method: Method, settings: MethodSettings, reference: 
     at_once(settings).run(everything, gradient)
     model.eval()
     return saliency.module_saliency(gradients)
+
+
+def mask_of(settings: MethodSettings) -> str | None:
+    """SURE's mask that gradients go through; None for other methods."""
+    return settings.mask if isinstance(settings, saliency.Sure) else None
 
 
 def backward(
@@ -92,7 +97,7 @@ def backward(
     """
     forget_loss, retain_loss = losses
     if forget_gradients is None:
-        twice = method.sure and settings.mask == "released"
+        twice = mask_of(settings) == "released"
         ((2 if twice else 1) * forget_loss + alpha * retain_loss).backward()
         return
     for total, part in zip(
@@ -123,7 +128,7 @@ def gradients_of_step(
     """
     for parameter in parameters:
         parameter.grad = None
-    masks_rows = method.sure and settings.mask == "row"
+    masks_rows = mask_of(settings) == "row"
     forget_gradients = [torch.zeros_like(one, dtype=torch.float32) for one in parameters] if masks_rows else None
     chosen, paired = zip(*pairs, strict=True)
     shares = [Shares(reference.windows["forget"], chosen, method.forget_mean(settings))]
@@ -138,8 +143,8 @@ def gradients_of_step(
                 weighted[place] = losses[place] * share(part)
                 sums[place] += weighted[place].item()
             if all(map(math.isfinite, sums)):
-                backward(tuple(weighted), parameters, method, settings, alpha, forget_gradients)
-    if masks_rows:
+                backward((weighted[0], weighted[1]), parameters, method, settings, alpha, forget_gradients)
+    if isinstance(settings, saliency.Sure) and forget_gradients is not None:
         let_rows_through(parameters, forget_gradients, settings.percentile)
     return sums[0], sums[1]
 

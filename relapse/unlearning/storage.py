@@ -33,6 +33,7 @@ def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Genera
             tensor.copy_(tensor.to(torch.bfloat16))
         else:
             # bfloat16 is float32's upper half: adding 16 random bits carries into it with the right probability.
+            assert generator is not None
             for bits in tensor.view(torch.int32).view(-1).split(CHUNK):  # views
                 noise = torch.randint(
                     0, 1 << 16, bits.shape, dtype=torch.int32, generator=generator, device=generator.device

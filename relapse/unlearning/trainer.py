@@ -9,10 +9,11 @@ import random
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
-from relapse.runtime.batching import attempt
+from relapse.runtime.batching import BatchSize, attempt
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
 from relapse.text.windows import Order
@@ -24,7 +25,7 @@ from relapse.unlearning.reference import Reference, Windows
 from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
-from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
+from relapse.unlearning.step import Pairs, at_once, gradients_of_step, mask_of, target_saliency
 from relapse.unlearning.storage import Rounding, states, store
 
 
@@ -32,6 +33,7 @@ def steps_of(settings: MethodSettings, forget_windows: int) -> int:
     """Number of steps: `steps`, or `epochs` over the forget windows, the last batch of an epoch running on."""
     if settings.steps:
         return settings.steps
+    assert settings.epochs is not None  # an entry has one of the two
     return -(-settings.epochs * forget_windows // settings.batch_size)
 
 
@@ -51,7 +53,7 @@ class RetainWeight:
     The latter grows while the retain loss is above its bound epsilon, and falls to 0 at least while it is below.
     """
 
-    def __init__(self, method: Method, settings: MethodSettings):
+    def __init__(self, method: Method, settings: Any):
         self.dual, self.settings = method.dual, settings
         self.value = settings.alpha if method.constrained else 0.0
 
@@ -69,11 +71,11 @@ def moving_parameters(
     With LoRA they move by their adapters, so that only the weights of layers that have one are among them.
     """
     everything = dict(model.named_parameters())
-    if method.sure and settings.mask in ("paper", "random"):
+    if isinstance(settings, saliency.Sure) and settings.mask in ("paper", "random"):
         generator = torch.Generator().manual_seed(seed_for(seed, "random mask"))
         scores = target_saliency(model, method, settings, reference)
         moving = saliency.kept_modules(model, scores, settings, generator)
-    elif method.sure and settings.mask == "row":
+    elif isinstance(settings, saliency.Sure) and settings.mask == "row":
         moving = saliency.eligible(model, settings)
     elif settings.parameters == "lora":
         adapted = [f"{layer}.weight" for layer in lora.adapted_layers(model, settings.lora)]
@@ -89,6 +91,68 @@ def in_blocks(names: Iterable[str], blocks: Collection[int] | None) -> list[str]
     """The names of parameters that lie in one of these blocks, numbered from 0; all of them for None."""
     found = ((name, re.search(r"\.(\d+)\.", name)) for name in names)
     return [name for name, number in found if blocks is None or (number and int(number[1]) in blocks)]
+
+
+def stepping_parameters(
+    model, moving: dict[str, torch.nn.Parameter], settings: MethodSettings, seed: int
+) -> list[torch.nn.Parameter]:
+    """What the optimiser changes: the moving parameters, or with LoRA the adapters of their layers, added in place."""
+    if settings.parameters != "lora":
+        return list(moving.values())
+    layers = [name.removesuffix(".weight") for name in moving]
+    return lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
+
+
+class Update:
+    """What a step does with the gradients of `parameters`: called with the learning rate, it moves and stores them.
+
+    Adapters are not rounded; they are once merged.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], settings: MethodSettings, generator: torch.Generator):
+        self.parameters, self.state_storage = parameters, settings.state_storage
+        self.region, self.optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
+        stored = () if settings.parameters == "lora" else parameters
+        self.rounding = Rounding(stored, settings.storage, generator)
+
+    def __call__(self, lr: float) -> None:
+        let_regions_through(self.parameters, self.region)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.rounding()
+        store(states(self.optimizer), self.state_storage)
+
+
+def fitting_gradients(
+    micro_batch: BatchSize,
+    model,
+    method: Method,
+    settings: MethodSettings,
+    reference: Reference,
+    pairs: Pairs,
+    parameters: list[torch.nn.Parameter],
+    alpha: float,
+) -> tuple[float, float]:
+    """`gradients_of_step`, with `micro_batch` halved for good as often as it takes to fit into memory."""
+    while True:
+        losses = attempt(
+            gradients_of_step, model, method, settings, reference, pairs, parameters, micro_batch.size, alpha
+        )
+        if losses is not None:
+            return losses
+        micro_batch.halve("window")
+
+
+def finish(model, settings: MethodSettings, negation: Negation | None, generator: torch.Generator) -> None:
+    """Make of a trained model what is saved: negated where the method asks for it, its adapters merged."""
+    model.eval()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    if negation:
+        negation.apply()
+    if settings.parameters == "lora":
+        lora.merge(model, settings.storage, generator)
 
 
 def unlearn(
@@ -122,51 +186,29 @@ def unlearn(
     model.eval()  # the reference is the model without dropout
     reference = Reference(model, forget, retain, method, settings, other, seed)
     moving = moving_parameters(model, method, settings, reference, seed)
-    adapters = settings.parameters == "lora"
-    if adapters:
-        layers = [name.removesuffix(".weight") for name in moving]
-        parameters = lora.add(model, layers, settings.lora, seed_for(seed, "adapters"))
-    else:
-        parameters = list(moving.values())
+    parameters = stepping_parameters(model, moving, settings, seed)
     negation = Negation(model, parameters, settings, seed) if method.negated else None
-    region, optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
-    rounding = Rounding(() if adapters else parameters, settings.storage, generator)
+    update = Update(parameters, settings, generator)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
     model.train()
     for step, pairs in enumerate(pairs_of_steps(len(forget), len(retain), settings, seed), 1):
-        step_losses = None
-        while step_losses is None:
-            step_losses = attempt(
-                gradients_of_step,
-                *(model, method, settings, reference, pairs, parameters, micro_batch.size, weight.value),
-            )
-            if step_losses is None:
-                micro_batch.halve("window")
+        step_losses = fitting_gradients(
+            micro_batch, model, method, settings, reference, pairs, parameters, weight.value
+        )
         loss = step_losses[0] + weight.value * step_losses[1]
         where = f"{method.name}: %s at step {step} of {steps}"
         clipped = clip(where, loss, step_losses, parameters, settings.max_grad_norm)
-        let_regions_through(parameters, region)
-        for group in optimizer.param_groups:
-            group["lr"] = rate(settings, step, steps)
-        optimizer.step()
-        rounding()
-        store(states(optimizer), settings.state_storage)
+        update(rate(settings, step, steps))
         weight.update(step_losses[1])
         report(step, *step_losses, clipped)
         with negation.shown() if negation else nullcontext():
             stopped = stop(step)
         if stopped:
             break
-    model.eval()
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_disable()
-    if negation:
-        negation.apply()
-    if adapters:
-        lora.merge(model, settings.storage, generator)
+    finish(model, settings, negation, generator)
     trained = sum(parameter.numel() for parameter in parameters)
-    chosen = method.sure and settings.mask in ("paper", "random")
+    chosen = mask_of(settings) in ("paper", "random")
     return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
         {"dual": weight.value} if method.dual else {}
     )

@@ -14,7 +14,12 @@ from relapse.runtime.registry import Registry
 from relapse.text.windows import Tokens
 from relapse.unlearning.settings import MethodSettings
 
-METHODS = Registry("method", "relapse.unlearning.methods", named_by="method", group="relapse.methods")
+METHODS: "Registry[Method]" = Registry(
+    "method", "relapse.unlearning.methods", named_by="method", group="relapse.methods"
+)
+
+
+Asked = Any  # a tensor where the method has asked for it, else None
 
 
 @dataclass
@@ -27,10 +32,10 @@ class Side:
     """
 
     tokens: Tokens
-    reference_log_probs: torch.Tensor | None = None
-    reference_logits: torch.Tensor | None = None
-    reference_hidden: torch.Tensor | None = None
-    other: "Side | None" = None
+    reference_log_probs: Asked = None
+    reference_logits: Asked = None
+    reference_hidden: Asked = None
+    other: "Side | Any" = None
     seed: int = 0
 
 

@@ -31,8 +31,15 @@ def forget(side: Side, settings: Preference):
 
 def preference(name: str, answers: str) -> Method:
     """DPO with other answers of this kind as what is preferred."""
-    keys = {"forget_reference": needs("log_probs"), "forget_mean": needs("windows"), "settings": Preference}
-    return Method(name, forget, answers=answers, compared=True, **keys)
+    return Method(
+        name,
+        forget,
+        forget_reference=needs("log_probs"),
+        forget_mean=needs("windows"),
+        settings=Preference,
+        answers=answers,
+        compared=True,
+    )
 
 
 register_family(preference("idkdpo", "refusals"))
