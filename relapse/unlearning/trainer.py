@@ -25,7 +25,7 @@ from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.step import Pairs, at_once, gradients_of_step, target_saliency
-from relapse.unlearning.storage import Rounding, states, store
+from relapse.unlearning.storage import RandomBits, Rounding, states, store
 
 
 def steps_of(settings: MethodSettings, forget_windows: int) -> int:
@@ -109,14 +109,14 @@ def unlearn(
     gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. other: for
     every forget window its other answer, where the method compares two. No weight decay.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
-    Returns the number of `steps` taken, how many parameters were `trained`, the names of the modules that were
-    `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes through the
-    model `micro_batch` windows of each kind at a time, or half as many, and again half, where memory does not hold
-    them.
+    Returns the number of `steps` taken and their `limit`, how many parameters were `trained`, the names of the modules
+    that were `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes
+    through the model `micro_batch` windows of each kind at a time, or half as many, and again half, where memory does
+    not hold them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
-    generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
-    store(model.parameters(), settings.storage, generator)
+    random_bits = RandomBits(seed_for(seed, "stochastic rounding"))
+    store(model.parameters(), settings.storage, random_bits)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
@@ -130,7 +130,7 @@ def unlearn(
         parameters = list(moving.values())
     negation = Negation(model, parameters, settings, seed) if method.negated else None
     region, optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
-    rounding = Rounding(() if adapters else parameters, settings.storage, generator)
+    rounding = Rounding(() if adapters else parameters, settings.storage, random_bits)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
     model.train()
@@ -164,10 +164,10 @@ def unlearn(
     if negation:
         negation.apply()
     if adapters:
-        lora.merge(model, settings.storage, generator)
+        lora.merge(model, settings.storage, random_bits)
     trained = sum(parameter.numel() for parameter in parameters)
     chosen = method.sure and settings.mask in ("paper", "random")
-    return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
+    return {"steps": step, "limit": steps, "trained": trained, "moving": sorted(moving) if chosen else None} | (
         {"dual": weight.value} if method.dual else {}
     )
 
