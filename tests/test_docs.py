@@ -1,4 +1,4 @@
-"""Pages that a program writes are up to date, every page of the site is in its menu, and every column has its meaning."""
+"""Pages that a program writes are up to date, every page of the site is in its menu, every column is described."""
 
 import re
 from dataclasses import fields
@@ -42,7 +42,9 @@ def test_every_page_is_in_the_menu():
 @pytest.mark.parametrize("file", COLUMNS)
 def test_every_column_of_a_results_file_is_described(file):
     rows = re.findall(
-        r"^\| (?:`([\w.]+)`)? ?\| (.*?) \| .+\|$", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| (?:`([\w.]+)`)? ?\| (.*?) \| .+\|$",
+        (ROOT / "results/README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     described, of = {"corpus", "model", "seed", "quantizer"}, None
     for name, columns in rows:

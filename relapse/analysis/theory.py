@@ -25,7 +25,7 @@ from relapse.unlearning.storage import RandomBits, Rounding
 
 DRIFTS = (0.1, 0.3, 1.0)
 BETAS = (0.9, 0.999)  # AdamW's, as torch has them
-WEIGHTS = 2**14  # walked, whole rows of every matrix
+WEIGHTS = 2**15  # walked, whole rows of every matrix
 EDGES = tuple(0.01 * 2 ** (k / 3) for k in range(20))  # 0.01 to 0.8, in standard deviations, for `zero_cell`
 PUSH = 1 / 2  # of the edge: how far `zero_cell` moves a weight, which stops at the edge
 

@@ -1,7 +1,7 @@
 """llm-compressor: its schemes, its one-shot run on token windows, and its checkpoints.
 
-What the backends that run inside llm-compressor have in common; the algorithms are its own. Knows how to hand it windows
-so that the same input gives the same bytes, and where it may not go on in silence.
+What the backends that run inside llm-compressor have in common; the algorithms are its own. Knows how to hand it
+windows so that the same input gives the same bytes, and where it may not go on in silence.
 """
 
 import warnings

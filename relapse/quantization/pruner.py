@@ -20,7 +20,6 @@ from relapse.quantization import Calibrated, layer_shapes
 from relapse.quantization.calibration import CalibratedSettings
 from relapse.quantization.compressor import run_oneshot, save
 
-
 CONFIG = "config.json"
 
 

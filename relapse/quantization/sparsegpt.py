@@ -1,7 +1,7 @@
-"""SparseGPT (arXiv 2301.00774) through llm-compressor: the weights that matter least become zero, others make up for it.
+"""SparseGPT (arXiv 2301.00774) through llm-compressor: the weights that matter least become zero, others change.
 
-In every block of columns those with the smallest w^2 / [H^-1]_jj^2 go, and the columns to come take their error, H being
-the Hessian of a layer's output error on the calibration text.
+In every block of columns those with the smallest w_j^2 / [H_j^-1]_jj go, and the columns to come take their error, H_j
+being the Hessian of a layer's output error on the calibration text over column j and those to come.
 """
 
 from typing import Any
@@ -36,8 +36,9 @@ class SparseGPT(Pruner):
                 # llm-compressor would go on with the identity for a Hessian, and say so in its log alone.
                 for module, hessian in self._hessians.items():
                     if not invertible(hessian, settings.dampening):
+                        name = self._module_names[module].rstrip(".")
                         raise RelapseError(
-                            f"SparseGPT cannot invert the Hessian of {self._module_names[module]}: raise dampening above "
+                            f"SparseGPT cannot invert the Hessian of {name}: raise dampening above "
                             f"{settings.dampening}, or calibrate on more text (samples)"
                         )
                 super().compress_modules()

@@ -25,8 +25,8 @@ class Wanda(Pruner):
         for name, (_, width) in shapes.items():
             if int(width * settings.share) == 0:
                 raise ConfigError(
-                    f"share {settings.share:g} is less than one of the {width} weights in a row of layer {name}: use at "
-                    f"least {1 / width:.2g}"
+                    f"share {settings.share:g} is less than one of the {width} weights in a row of layer {name}: use "
+                    f"at least {1 / width:.2g}"
                 )
 
     def modifier(self, settings: WandaSettings, layers: list[str]) -> Any:

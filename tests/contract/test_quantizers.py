@@ -107,7 +107,7 @@ def test_other_windows_give_other_weights(tiny_llama, ready, tmp_path, name, set
 
 @every_calibrated
 def test_its_checkpoint_holds_codes_or_zeros_and_loads_elsewhere(tiny_llama, ready, name, settings):
-    """What `load` gives is what AutoModelForCausalLM gives; the tokenizer is there; weights are packed codes or pruned."""
+    """What `load` gives is what AutoModelForCausalLM gives; the tokenizer is there; weights are codes, or pruned."""
     directory = ready(tiny_llama, name, settings)
     elsewhere = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     assert torch.equal(logits(elsewhere), logits(BACKENDS.get(name).load(directory, settings)))

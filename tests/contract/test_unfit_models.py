@@ -158,7 +158,9 @@ def test_gpt2_whose_weights_lie_transposed_is_rounded_as_bitsandbytes_does(saved
 
 def test_a_share_below_one_weight_of_a_row_is_told(saved):
     """Rows of 64 and 96: a hundredth of 64 is less than one weight."""
-    with pytest.raises(ConfigError, match=r"share 0\.01 is less than one of the 64 weights .*q_proj: use at least 0\.016"):
+    with pytest.raises(
+        ConfigError, match=r"share 0\.01 is less than one of the 64 weights .*q_proj: use at least 0\.016"
+    ):
         run("wanda", saved(llama(64, 96)), {"share": 0.01})
 
 
