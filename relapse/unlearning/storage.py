@@ -19,7 +19,7 @@ STORAGE = {
 
 
 class RandomBits:
-    """The bits that stochastic rounding adds, drawn on the device of the weights: a generator for each, all of one seed."""
+    """The bits that stochastic rounding adds, drawn where the weights are: a generator for each device, of one seed."""
 
     def __init__(self, seed: int):
         self.seed, self.generators = seed, {}
