@@ -44,7 +44,7 @@ def main() -> None:
     training = json.loads((args.model / "training.json").read_text())
     walks = None  # of a model that was made elsewhere no step is known
     if isinstance(settings, MethodSettings) and not args.checkpoint:
-        walks = theory.walked(target, layers, settings, training["steps"])
+        walks = theory.walked(target, layers, settings, training["steps"], training.get("limit"))
     ended = {"steps": training["steps"], "stopped_by": training["stopped_by"]}
     matrices = theory.sample(target, layers)
     spread = theory.deviation(matrices)

@@ -10,10 +10,11 @@ import torch
 
 from relapse.analysis import theory
 from relapse.quantization import BACKENDS, DataFree
-from relapse.runtime.errors import exit_on_error
+from relapse.runtime.errors import ConfigError, exit_on_error
 from relapse.study import config
 
 ROWS = 64  # of the matrix that is walked
+WALKED_BY = ("lr", "lr_schedule", "warmup_steps", "steps", "storage", "optimizer", "region")
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("study", help="config.yaml, or another study")
     parser.add_argument("--deviation", type=float, required=True, help="standard deviation of the weights")
     parser.add_argument("--width", type=int, default=512, help="inputs of a layer")
-    parser.add_argument("--steps", type=int, default=500, help="that a run is taken to have")
+    parser.add_argument("--steps", type=int, help="that a run takes; left out, all that its entry allows")
     args = parser.parse_args()
     study = config.load(args.study)
     weight = torch.randn(ROWS, args.width, generator=torch.Generator().manual_seed(1)) * args.deviation
@@ -36,9 +37,14 @@ def main() -> None:
     cells.sort(key=lambda cell: -cell[0])
     walks, said = {}, {}
     for name, settings in study.runs().items():
-        key = settings.lr, settings.lr_schedule, settings.warmup_steps, settings.storage
+        if settings.parameters == "lora":  # of which there is no prediction
+            continue
+        steps = min(filter(None, (args.steps, settings.steps)), default=None)
+        if steps is None:
+            raise ConfigError(f"methods.{name}: how many steps its epochs take depends on the corpus: give --steps")
+        key = steps, *(getattr(settings, key) for key in WALKED_BY)
         if key not in walks:
-            walks[key] = theory.walked({"layer": weight}, ["layer"], settings, min(args.steps, settings.steps))
+            walks[key] = theory.walked({"layer": weight}, ["layer"], settings, steps, steps)
             said[key] = name
     print("| format | zero's cell, sigma |", *(f"`{name}` |" for name in said.values()))
     print("|---|---:|" + "---:|" * len(said))

@@ -39,6 +39,18 @@ def test_surviving_share_and_counts_by_hand():
     assert result["layers"]["linear.weight"]["surviving"] == pytest.approx(result["surviving"])
 
 
+def test_the_share_of_the_change_beyond_the_edge_by_hand():
+    """At lr 1e-3 the edge is 0.5: 256 lr lies between 2^-2 and 2^-1. Only 0.5 -> 0.9 begins there, 0.16 of 0.18."""
+    result = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED})
+    assert (METHOD.lr, METHOD.storage, result["edge"]) == (1e-3, "bfloat16", 0.5)
+    assert result["beyond_edge"] == pytest.approx(0.16 / 0.18)
+    halved = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED}, method=method_settings("ga", lr=2e-4))
+    assert halved["edge"] == 0.0625 and halved["beyond_edge"] == pytest.approx(1)  # all changed weights lie beyond
+    for keys in ({"storage": "float32"}, {"storage": "bfloat16_stochastic"}, {"parameters": "lora"}):
+        other = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED}, method=method_settings("ga", **keys))
+        assert other["edge"] is other["beyond_edge"] is None, keys
+
+
 def test_histogram_places_weights_by_their_groups_largest():
     histogram = found({"linear.weight": TARGET}, {"linear.weight": UNLEARNED})["histogram"]
     assert sum(histogram["weights"]) == 8 and sum(histogram["changed"]) == 3

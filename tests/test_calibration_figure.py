@@ -57,7 +57,8 @@ def test_the_title_says_the_median_of_each_backend_at_the_fewest_bits():
 
 
 def test_table_2_has_the_four_bit_quantizers_of_the_paper_and_the_methods_they_cover():
-    study = quantizer_study(read_study(SETTINGS))
+    others = {"prune-10": {"backend": "prune", "share": 0.1}, "wanda": {"backend": "wanda", "calibration": "general"}}
+    study = quantizer_study(read_study(SETTINGS | {"quantizers": SETTINGS["quantizers"] | others}))
     assert list(study.quantizers) == ["full", "rtn-int4", "gptq", "gptq-forget"]
     assert list(study.methods) == ["ga_gdr", "npo_klr"]
 

@@ -140,3 +140,34 @@ def test_the_losses_of_the_unfinished_study_are_those_of_its_logs():
         for number, value in zip(cited, logged, strict=True):
             digits = len(number.partition(".")[2])
             assert f"{float(value):.{digits}f}" == number, (model, number, value)
+
+
+def test_the_numbers_of_the_other_group_are_those_that_are_kept():
+    with (ROOT / "relapse/report/independent.csv").open(newline="", encoding="utf-8") as file:
+        kept = [
+            row for row in csv.DictReader(file) if row["corpus"] == "TOFU" and row["model"] not in ("target", "retrain")
+        ]
+    table = PAGES["findings.md"].split("## Other groups' numbers")[1].split("\n- ")[0]
+    assert sorted(re.findall(r"(?<!\d)\.\d{3}\b", table)) == sorted(row["value"].lstrip("0") for row in kept)
+    assert all(row["source"].startswith("danieltennant/unlearning-compression@") for row in kept)
+
+
+def test_what_the_theory_gives_for_their_recipe_is_in_the_table():
+    shares = defaultdict(list)
+    for row in rows("predicted-drawn.csv"):
+        if row["distribution"] == "normal":
+            shares[row["recipe"], row["std"], row["format"]].append(float(row["predicted"]))
+    mean = {key: f"{fmean(found):.2f}" for key, found in shares.items()}
+    slow, fast = "tofu-1e-5", "tofu-2e-5"
+    nf4 = [mean[recipe, "0.02", "bnb-nf4"] for recipe in (slow, fast, "paper")]
+    assert f"gives {nf4[0]} of the update surviving NF4 at 1e-5" in TEXT and f"and {nf4[1]} at 2e-5" in TEXT
+    assert f"500 steps at a constant 1e-5 it gives {nf4[2]}" in TEXT
+    pruned = {
+        (recipe, share): mean[recipe, "0.02", f"prune-{share}"] for recipe in (slow, fast) for share in (10, 20, 30)
+    }
+    assert pruned[slow, 20] == pruned[slow, 30]
+    assert f"At 1e-5 it gives {pruned[slow, 20]} under 20 and 30 %" in TEXT
+    assert f"at 2e-5 {pruned[fast, 30]} under 30 and {pruned[fast, 10]} under 10 %" in TEXT
+    assert f"under 10 % at 1e-5 ({pruned[slow, 10]} survives) and under 20 % at 2e-5 ({pruned[fast, 20]})" in TEXT
+    others = [mean[slow, std, "bnb-nf4"] for std in ("0.025", "0.015")]
+    assert "for 0.025 the share under NF4 at 1e-5 is {}, for 0.015 it is {}".format(*others) in TEXT

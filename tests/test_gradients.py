@@ -49,12 +49,12 @@ def test_parts_of_a_batch_are_added_in_float32():
 def test_stochastic_rounding_draws_the_same_bits_in_parts_of_a_tensor(monkeypatch):
     values = torch.randn(40, 25, generator=torch.Generator().manual_seed(1))
     whole, parts = values.clone(), values.clone()
-    storage.store([whole], "bfloat16_stochastic", torch.Generator().manual_seed(2))
+    storage.store([whole], "bfloat16_stochastic", storage.RandomBits(2))
     monkeypatch.setattr(storage, "CHUNK", 64)
     drawn = []
     real = torch.randint
     monkeypatch.setattr(torch, "randint", lambda *args, **keys: drawn.append(args[2]) or real(*args, **keys))
-    storage.store([parts], "bfloat16_stochastic", torch.Generator().manual_seed(2))
+    storage.store([parts], "bfloat16_stochastic", storage.RandomBits(2))
     assert torch.equal(whole, parts) and not torch.equal(whole, values)
     assert max(shape.numel() for shape in drawn) == 64
 

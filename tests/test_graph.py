@@ -150,6 +150,8 @@ def test_tables_and_figures_that_the_study_has_something_for():
     assert list(full.figures) == ["retained_knowledge", "survival", "grid", "sure", "calibration"]
     assert full.figures["survival"] == ["results/default/recovery.csv", "results/default/absorption.csv"]
     assert full.category("grid") == "5 Why"
+    pruned = Products(graph(("quantizers/wanda", {"backend": "wanda", "share": 0.3, "sample_length": 64})))
+    assert pruned.tables == [1] and "calibration" not in pruned.figures
 
 
 def test_what_no_wildcard_may_match():

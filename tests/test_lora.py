@@ -12,7 +12,7 @@ from relapse.runtime.errors import ConfigError
 from relapse.text.windows import windows
 from relapse.unlearning import lora
 from relapse.unlearning.methods import METHODS
-from relapse.unlearning.storage import store
+from relapse.unlearning.storage import RandomBits, store
 from relapse.unlearning.trainer import unlearn
 
 ADAPTERS = lora.Lora(rank=2, alpha=6.0)
@@ -46,11 +46,11 @@ def test_merged_is_w_plus_alpha_over_rank_b_a_rounded_once(tiny_llama, storage):
     with torch.no_grad():
         layer.lora_B["default"].weight.normal_(generator=torch.Generator().manual_seed(1))
     a, b = (part["default"].weight.detach().clone() for part in (layer.lora_A, layer.lora_B))  # (2, in), (out, 2)
-    lora.merge(model, storage, torch.Generator().manual_seed(2))
+    lora.merge(model, storage, RandomBits(2))
     expected = before + 3.0 * (b @ a)
     if storage == "float32":
         assert torch.allclose(model.get_submodule(Q).weight, expected, rtol=1e-5, atol=1e-6)
-    store([expected], storage, torch.Generator().manual_seed(2))
+    store([expected], storage, RandomBits(2))
     near = torch.isclose(model.get_submodule(Q).weight, expected, rtol=1e-5, atol=1e-6)
     assert near.float().mean() > 0.999  # sums that lie on a boundary may be rounded to its other side
     assert torch.equal(model.get_submodule("model.layers.1.mlp.up_proj").weight, other)
@@ -67,7 +67,7 @@ def test_a_merge_smaller_than_half_a_spacing_is_lost_in_bfloat16_and_kept_in_flo
         with torch.no_grad():
             layer.lora_A["default"].weight.fill_(1.0)
             layer.lora_B["default"].weight.fill_(change / (3.0 * 2))  # alpha / rank = 3, summed over rank 2
-        lora.merge(model, storage, torch.Generator())
+        lora.merge(model, storage, RandomBits(0))
         assert ((model.get_submodule(Q).weight != 1.0).all().item()) is stays
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from entries import quantizer_settings
 from oracles.gptq import gptq
+from oracles.pruning import sparsegpt, wanda
 from oracles.rtn import rtn, steps
 
 from relapse.models.loading import load_model
@@ -69,3 +70,40 @@ def test_gptqs_error_is_no_worse_than_the_oracles(tiny_llama, seen, tmp_path, or
         reference = error(gptq(weight, inputs, 4, 64, settings.dampening, order))
         assert error(found[f"{name}.weight"]) <= 1.02 * reference, name
         assert reference < 0.9 * error(rtn(weight, 4, 64)), name
+
+
+def test_the_oracles_of_pruning_by_hand():
+    """Inputs of norms 10, 1, 0.1 and 2 make 10, 2, 0.3 and 1 of weights 1, -2, 3 and 0.5: the last two go.
+
+    SparseGPT, with H = [[2, 1], [1, 2]]: w^2 / [H_j^-1]_jj is 0.16 / (2/3) = 0.24 and 0.16 / (1/2) = 0.32, so the first
+    goes. Its error 0.4 / (2/3) = 0.6 makes the second 0.4 + 0.6 / 3 = 0.6.
+    """
+    found = wanda(torch.tensor([[1.0, -2.0, 3.0, 0.5]]), torch.diag(torch.tensor([10.0, 1.0, 0.1, 2.0])), 0.5)
+    assert found.tolist() == [[1.0, -2.0, 0.0, 0.0]]
+    inputs = torch.linalg.cholesky(torch.tensor([[1.0, 0.5], [0.5, 1.0]])).T
+    found = sparsegpt(torch.tensor([[0.4, 0.4]]), inputs, 0.1, 1e-12)
+    assert torch.allclose(found, torch.tensor([[0.0, 0.6]]).double(), atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_wanda_is_the_oracles(tiny_llama, seen, tmp_path, share):
+    backend, settings = BACKENDS.get("wanda"), quantizer_settings("wanda", share=share)
+    backend.quantize(tiny_llama, settings, WINDOWS, tmp_path)
+    found = backend.effective(tmp_path)
+    for name, weight in seen[0].items():
+        expected = wanda(weight, seen[1][name], share)
+        same = found[f"{name}.weight"].double() == expected
+        assert same.float().mean() > 0.999, name  # float32 decides where two scores are nearly the same
+        assert ((found[f"{name}.weight"] == 0).sum(dim=1) == int(share * weight.shape[1])).all(), name
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_sparsegpt_is_the_oracles(tiny_llama, seen, tmp_path, share):
+    backend, settings = BACKENDS.get("sparsegpt"), quantizer_settings("sparsegpt", share=share)
+    backend.quantize(tiny_llama, settings, WINDOWS, tmp_path)
+    found = backend.effective(tmp_path)
+    for name, weight in seen[0].items():
+        expected = sparsegpt(weight, seen[1][name], share, settings.dampening)
+        pruned = found[f"{name}.weight"].double()
+        assert ((pruned == 0) == (expected == 0)).float().mean() > 0.999, name
+        assert torch.isclose(pruned, expected, rtol=1e-3, atol=1e-4).float().mean() > 0.99, name

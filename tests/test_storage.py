@@ -11,7 +11,9 @@ from relapse.analysis.bfloat16 import edge, passing_step
 from relapse.unlearning.optimizers import optimizer_of
 from relapse.unlearning.settings import StopAt
 from relapse.unlearning.stopping import StopRule
-from relapse.unlearning.storage import Rounding, states, store
+from relapse.unlearning.storage import RandomBits, Rounding, states, store
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def test_nearest_is_ties_to_even():
@@ -30,7 +32,7 @@ def test_stochastic_rounding_takes_a_neighbour_and_is_right_on_average():
     # A quarter of the way from 1 to 1 + 2^-7, and the same below zero.
     for sign in (1, -1):
         values = torch.full((100_000,), sign * (1 + 2**-9))
-        store([values], "bfloat16_stochastic", torch.Generator().manual_seed(0))
+        store([values], "bfloat16_stochastic", RandomBits(0))
         assert set(values.tolist()) == {sign * 1.0, sign * (1 + 2**-7)}
         up = (values.abs() > 1).float().mean().item()
         assert up == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 100_000))
@@ -40,12 +42,25 @@ def test_stochastic_rounding_leaves_bfloat16_values_alone_and_repeats():
     values = torch.randn(1000, generator=torch.Generator().manual_seed(1))
     exact = values.bfloat16().float()
     kept = exact.clone()
-    store([kept], "bfloat16_stochastic", torch.Generator().manual_seed(2))
+    store([kept], "bfloat16_stochastic", RandomBits(2))
     assert torch.equal(kept, exact)
     first, second = values.clone(), values.clone()
-    store([first], "bfloat16_stochastic", torch.Generator().manual_seed(3))
-    store([second], "bfloat16_stochastic", torch.Generator().manual_seed(3))
+    store([first], "bfloat16_stochastic", RandomBits(3))
+    store([second], "bfloat16_stochastic", RandomBits(3))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_gpu)])
+def test_random_bits_come_from_one_generator_of_the_weights_device(device):
+    """Adding the next draws of a generator with that seed and cutting the lower half off, tensor after tensor."""
+    tensors = [torch.linspace(-1, 1, size, device=device) for size in (7, 5)]
+    drawn, generator = [tensor.clone() for tensor in tensors], torch.Generator(device).manual_seed(4)
+    random_bits = RandomBits(4)
+    store(drawn, "bfloat16_stochastic", random_bits)
+    for before, after in zip(tensors, drawn, strict=True):
+        bits = torch.randint(0, 2**16, before.shape, dtype=torch.int32, generator=generator, device=device)
+        assert torch.equal(after.view(torch.int32), (before.view(torch.int32) + bits) & -(2**16))
+    assert list(random_bits.generators) == [tensors[0].device]
 
 
 def test_storing_gives_the_bits_of_adamw_on_bfloat16_parameters_and_states():
@@ -157,9 +172,9 @@ def test_long_runs_are_looked_at_every_tenth_of_their_length():
 
 def test_kahan_adds_up_steps_that_rounding_alone_would_lose():
     # Around 1 half a spacing of bfloat16 is 2^-8 upwards: a step of 2^-10 is lost every time by rounding to nearest.
-    generator, step = torch.Generator(), 2**-10
+    bits, step = RandomBits(0), 2**-10
     plain, kahan = torch.tensor([1.0]), torch.tensor([1.0])
-    roundings = Rounding([plain], "bfloat16", generator), Rounding([kahan], "bfloat16_kahan", generator)
+    roundings = Rounding([plain], "bfloat16", bits), Rounding([kahan], "bfloat16_kahan", bits)
     seen = []
     for _ in range(8):
         for weight, rounding in zip((plain, kahan), roundings, strict=True):
@@ -176,7 +191,7 @@ def test_kahan_follows_float32_to_half_a_spacing():
     generator = torch.Generator().manual_seed(0)
     exact = torch.randn(1000, generator=generator).bfloat16().float()
     kahan = exact.clone()
-    rounding = Rounding([kahan], "bfloat16_kahan", generator)
+    rounding = Rounding([kahan], "bfloat16_kahan", RandomBits(0))
     for _ in range(100):
         step = 1e-4 * torch.randn(1000, generator=generator)
         exact += step

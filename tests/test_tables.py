@@ -155,6 +155,7 @@ def test_several_seeds_are_averaged_and_the_range_is_given(tmp_path):
 def test_table_3_has_sure_its_bases_and_four_bits():
     entry = {"constrained": True, "storage": "bfloat16", "state_storage": "float32"}
     quantizers = {"int8": {"backend": "rtn", "bits": 8}, "nf4": {"backend": "bitsandbytes", "format": "nf4"}}
+    quantizers["prune-10"] = {"backend": "prune", "share": 0.1}
     methods = {
         "npo_klr": entry | {"method": "npo_klr"},
         "npo_klr-lr5e-05-float32": entry | {"method": "npo_klr", "storage": "float32"},

@@ -49,6 +49,27 @@ def test_steps_of_one_direction_are_the_rate_and_noise_makes_them_smaller():
     assert moved[0] < 0.2 < 0.5 < moved[1] < 0.6
 
 
+@pytest.mark.parametrize(
+    ("keys", "limit"), [({"steps": 1500}, None), ({"steps": None, "epochs": 3}, 1500)], ids=["steps", "epochs"]
+)
+@pytest.mark.parametrize(("steps", "path"), [(1500, 750.5), (750, 562.75)])
+def test_a_decay_is_walked_to_the_last_step_that_a_run_took(keys, limit, steps, path):
+    """Steps of one direction go the sum of the rates: (1500 - t + 1) / 1500 of lr, over all t up to the last."""
+    settings = method_settings("ga", lr=1e-3, lr_schedule="linear", storage="float32", **keys)
+    moved = theory.walk(torch.zeros(2000), settings, steps, 100.0, limit)
+    assert moved.abs().mean().item() == pytest.approx(path * 1e-3, rel=0.01)
+
+
+def test_a_sign_optimiser_steps_by_the_rate_and_a_region_lets_no_other_weight_move():
+    """Kahan keeps what bfloat16 loses, so that weights of 1 move although a step of 2^-10 is an eighth of a spacing."""
+    start = torch.tensor([1.0, 2.0**-9])
+    sign = method_settings("ga", lr=2.0**-10, steps=64, optimizer="sign", storage="bfloat16_kahan")
+    moved = (theory.walk(start, sign, 64, 100.0) - start).abs()
+    assert moved[0] > 2**-7 and moved[1] == pytest.approx(64 * 2**-10, rel=0.1)
+    inside = method_settings("ga", lr=2.0**-14, steps=64, storage="float32", region="below_edge")  # 2^-6
+    assert torch.equal(theory.walk(start, inside, 64, 0.3) != start, torch.tensor([False, True]))
+
+
 def test_no_weight_beyond_the_reach_of_its_steps_moves():
     """Steps of 5e-5, edge 2^-6: Adam's, at most about three rates, leave weights beyond 2^-4 where they are."""
     start = normal().flatten()
@@ -70,7 +91,7 @@ def test_no_weight_beyond_the_reach_of_its_steps_moves():
 )
 def test_it_gives_what_the_mechanism_study_measured(lr, steps, backend, keys, measured):
     """docs/findings/mechanism-absorption.csv, npo_klr in bfloat16, on normal weights of its targets' deviation."""
-    walks = theory.walked({"w": normal()}, ["w"], method_settings("npo_klr", lr=lr, steps=4000), steps)
+    walks = theory.walked({"w": normal(8)}, ["w"], method_settings("npo_klr", lr=lr, steps=4000), steps)
     found = theory.predictions(walks, rounding(backend, **keys))
     assert found["predicted"] == pytest.approx(measured, abs=0.22)
     assert found["predicted_low"] <= found["predicted"] <= found["predicted_high"]

@@ -14,7 +14,8 @@ METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
 PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")  # M1 to M4
 UTILITY_METRICS = ("mmlu", "truthfulqa", "triviaqa", "fluency")  # the paper's Gen, Tru, Fac, Flu
 METRIC_ORDER = ("verbmem_forget", "verbmem_forget_sampled", *PAPER_METRICS[1:], "world_facts", *UTILITY_METRICS)
-BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq", "gguf", "compressed", "prune")
+BACKEND_ORDER = ("full", "rtn", "bitsandbytes", "gptq", "awq", "gguf", "compressed", "prune", "wanda", "sparsegpt")
+ROUNDING = ("rtn", "gptq", "awq", "autogptq", "autoawq")  # the paper's Table 2: round to nearest, GPTQ and AWQ
 FORMAT_ORDER = ("int8", "fp4", "nf4")
 
 

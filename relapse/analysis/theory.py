@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from relapse.analysis.bfloat16 import edge
+from relapse.runtime.seeds import seed_for
+from relapse.unlearning.region import regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
-from relapse.unlearning.storage import store
+from relapse.unlearning.storage import RandomBits, Rounding
 
 DRIFTS = (0.1, 0.3, 1.0)
 BETAS = (0.9, 0.999)  # AdamW's, as torch has them
-STEPS = 1000  # walked at most
 WEIGHTS = 2**15  # walked, whole rows of every matrix
 EDGES = tuple(0.01 * 2 ** (k / 3) for k in range(20))  # 0.01 to 0.8, in standard deviations, for `zero_cell`
 PUSH = 1 / 2  # of the edge: how far `zero_cell` moves a weight, which stops at the edge
@@ -54,29 +55,40 @@ def sample(target: Mapping[str, Tensor], layers: Sequence[str]) -> list[Tensor]:
     return chosen
 
 
-def walk(weights: Tensor, settings: MethodSettings, steps: int, drift: float, seed: int = 0) -> Tensor:
-    """The weights (N,), float32, after AdamW's steps with gradients of variance 1 around means of deviation `drift`."""
+def walk(
+    weights: Tensor, settings: MethodSettings, steps: int, drift: float, limit: int | None = None, seed: int = 0
+) -> Tensor:
+    """The weights (N,), float32, after steps with gradients of variance 1 around means of deviation `drift`.
+
+    The rate is that of each of the `steps` in a schedule that ends at `limit`; `limit` is not read where the settings
+    have `steps`.
+    """
+    limit = settings.steps or limit
     generator = torch.Generator().manual_seed(seed)
-    stride = -(-steps // STEPS)
-    rates = [rate(settings, step, settings.steps or steps) for step in range(1, steps + 1)][::stride]
     moved, first, second = weights.clone(), torch.zeros_like(weights), torch.zeros_like(weights)
+    rounding = Rounding([moved], settings.storage, RandomBits(seed_for(seed, "walk")))
     mean = drift * torch.randn(weights.shape, generator=generator)
-    for step, of_step in enumerate(rates, start=1):
-        gradient = mean + torch.randn(weights.shape, generator=generator)
-        first.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        scale = (1 - BETAS[1] ** step) ** 0.5 / (1 - BETAS[0] ** step)
-        moved.addcdiv_(first, second.sqrt(), value=-of_step * scale)
-        store([moved], settings.storage, generator)
-    return moved
+    for step in range(1, steps + 1):
+        direction = mean + torch.randn(weights.shape, generator=generator)
+        if settings.optimizer == "sign":
+            direction.sign_()
+        else:
+            first.mul_(BETAS[0]).add_(direction, alpha=1 - BETAS[0])
+            second.mul_(BETAS[1]).addcmul_(direction, direction, value=1 - BETAS[1])
+            scale = (1 - BETAS[1] ** step) ** 0.5 / (1 - BETAS[0] ** step)
+            direction = scale * first / second.sqrt()
+        moved.sub_(direction, alpha=rate(settings, step, limit))
+        rounding()
+    moves = regions([weights], settings)
+    return torch.where(moves[0], moved, weights) if moves else moved
 
 
 def walked(
-    target: Mapping[str, Tensor], layers: Sequence[str], settings: MethodSettings, steps: int
+    target: Mapping[str, Tensor], layers: Sequence[str], settings: MethodSettings, steps: int, limit: int | None = None
 ) -> list[list[tuple]] | None:
     """(before, after) of every sampled matrix, a list for each of DRIFTS, after a run of `steps` steps.
 
-    None with LoRA, whose steps are the adapters' and not the weights'.
+    limit: as in `walk`. None with LoRA, whose steps are the adapters' and not the weights'.
     """
     if settings.parameters == "lora":
         return None
@@ -84,7 +96,7 @@ def walked(
     flat = torch.cat([weight.flatten() for weight in before])
     found = []
     for drift in DRIFTS:
-        parts = walk(flat, settings, steps, drift).split([weight.numel() for weight in before])
+        parts = walk(flat, settings, steps, drift, limit).split([weight.numel() for weight in before])
         found.append([(weight, part.reshape(weight.shape)) for weight, part in zip(before, parts, strict=True)])
     return found
 

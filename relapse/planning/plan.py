@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from relapse.analysis.study import bits
 from relapse.attacks import ATTACKS, AttackSettings
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.muse import read_folder
@@ -189,7 +190,7 @@ def _calibrating(name, study, entry, shape, texts, operations, on_gpu) -> Job:
     count = len(study.seeds) * _models(study, entry)
     if not shape:
         return Job(name, count, None, None, None)
-    packed = shape.linear * entry.bits / 8 + (shape.parameters - shape.linear) * 4
+    packed = shape.linear * (bits(entry.plain()) or 32) / 8 + (shape.parameters - shape.linear) * 4
     length, tokens = entry.sample_length, entry.samples * entry.sample_length
     part = PARTS.get(entry.calibration)
     if texts and part:  # all there are, where fewer are there than are asked for

@@ -153,13 +153,15 @@ class Calibrated(Backend):
 
     environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
     run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text says what to use
-    instead. libraries: the packages that do the work, beside torch and transformers.
+    instead. libraries: the packages that do the work, beside torch and transformers. mark: the key that config.json has
+    in a checkpoint alone.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str | None] = None
     evaluation_environment: ClassVar[str | None] = None
     needs_gpu: ClassVar[str | None] = None
+    mark: ClassVar[str] = "quantization_config"
 
     @abstractmethod
     def quantize(
@@ -199,7 +201,7 @@ class Calibrated(Backend):
         config = Path(folder) / "config.json"
         if not config.is_file():
             raise RelapseError(f"{folder} is no model directory: it has no config.json")
-        if "quantization_config" not in json.loads(config.read_text(encoding="utf-8")):
+        if self.mark not in json.loads(config.read_text(encoding="utf-8")):
             raise RelapseError(
                 f"{folder} is not quantized: {self.name} looks at text first. Run python -m scripts.quantize, and "
                 "score what it writes."

@@ -1,6 +1,6 @@
 """llm-compressor: its schemes, its one-shot run on token windows, and its checkpoints.
 
-What GPTQ and AWQ have in common, since both run inside llm-compressor; the algorithms are its own. Knows how to hand it
+What the backends that run inside llm-compressor have in common; the algorithms are its own. Knows how to hand it
 windows so that the same input gives the same bytes, and where it may not go on in silence.
 """
 
@@ -60,11 +60,8 @@ class LLMCompressor(Calibrated):
         heads = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
         folding = Folding()
         run_oneshot(model, self.recipe(settings, scheme, heads, folding), windows, f"{self.name} of {model_dir}")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Attempting to save a model with offloaded modules")
-            model.save_pretrained(out_dir, save_compressed=True)
+        save(model, model_dir, out_dir)
         folding.write(out_dir)
-        copy_tokenizer(model_dir, out_dir)
 
     def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         from transformers import AutoModelForCausalLM, CompressedTensorsConfig
@@ -77,6 +74,14 @@ class LLMCompressor(Calibrated):
             quantization_config=CompressedTensorsConfig(dequantize=True),
         )
         return {f"{name}.weight": model.get_submodule(name).weight.detach() for name in linear_layers(model)}
+
+
+def save(model, model_dir: str | Path, out_dir: str | Path) -> None:
+    """Write what `run_oneshot` has made of the model in `model_dir`, with its tokenizer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Attempting to save a model with offloaded modules")
+        model.save_pretrained(out_dir, save_compressed=True)
+    copy_tokenizer(model_dir, out_dir)
 
 
 def run_oneshot(model, recipe: list, windows: Sequence[Sequence[int]], what: str) -> None:

@@ -1,9 +1,9 @@
 """The paper's numbers, and an independent group's, beside what a study measured.
 
 published.csv holds the paper's tables as far as they could be found, with how many transcriptions agree on a cell;
-independent.csv a second group's runs of 2026. A cell that is in neither is not invented. Knows which of a study's
-models, quantizers and metrics a published cell speaks of, and where the two were not measured alike; how that looks is
-comparison_table.py's.
+independent.csv other groups' runs of 2026, each with its source; those on TOFU stand beside no published table. A cell
+that is in neither is not invented. Knows which of a study's models, quantizers and metrics a published cell speaks of,
+and where the two were not measured alike; how that looks is comparison_table.py's.
 """
 
 import csv

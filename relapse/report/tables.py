@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from relapse.analysis.study import Study, bits, made_elsewhere
+from relapse.analysis.study import ROUNDING, Study, bits, made_elsewhere
 from relapse.runtime.errors import RelapseError
 
 TITLES = {  # metric -> the paper's number, its name, which way is good
@@ -29,7 +29,6 @@ TITLES = {  # metric -> the paper's number, its name, which way is good
 }
 SHADED = ("verbmem_forget", "verbmem_forget_sampled", "knowmem_forget")  # what was to be forgotten
 EMPTY = "–"
-TABLE2 = ("rtn", "gptq", "awq", "autogptq", "autoawq")
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,21 @@ def sure_study(study: Study) -> Study:
     return replace(
         study,
         methods={name: entry for name, entry in study.methods.items() if kind(entry) in kinds},
-        quantizers={name: entry for name, entry in study.quantizers.items() if bits(entry) in (None, 4)},
+        quantizers={
+            name: entry for name, entry in study.quantizers.items() if entry["backend"] == "full" or bits(entry) == 4
+        },
     )
 
 
 def quantizer_study(study: Study) -> Study:
-    """What Table 2 shows: full precision, the 4-bit quantizers of `TABLE2`, and methods that a calibrated one covers.
+    """What Table 2 shows: full precision, the 4-bit quantizers of `ROUNDING`, and methods that a calibrated one covers.
 
     Raises RelapseError for a study without a calibrated quantizer.
     """
     shown = {
         name: entry
         for name, entry in study.quantizers.items()
-        if bits(entry) is None or (bits(entry) == 4 and entry["backend"] in TABLE2)
+        if entry["backend"] == "full" or (bits(entry) == 4 and entry["backend"] in ROUNDING)
     }
     if not any("calibration" in entry for entry in shown.values()):
         raise RelapseError("Table 2 is about GPTQ and AWQ at 4 bit, and this study has neither")

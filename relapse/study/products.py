@@ -6,7 +6,7 @@ what tables and figures look like is report/'s.
 
 from functools import cached_property
 
-from relapse.analysis.study import bits
+from relapse.analysis.study import ROUNDING, bits
 from relapse.study.graph import Graph
 from relapse.unlearning.methods import METHODS
 
@@ -32,9 +32,15 @@ class Products:
         return of_the_paper and name not in {entry.twin for entry in self.graph.study.runs().values()}
 
     @cached_property
+    def _rounding_by_text(self) -> list[str]:
+        """The quantizers that the paper's second table is about."""
+        graph = self.graph
+        return [name for name in graph.calibrated if graph.rounded_how[name]["backend"] in ROUNDING]
+
+    @cached_property
     def tables(self) -> list[int]:
         """The numbers of the paper's tables: methods, calibrated quantizers at 4 bit, SURE."""
-        calibrated = any(bits(self.graph.rounded_how[name]) == 4 for name in self.graph.calibrated)
+        calibrated = any(bits(self.graph.rounded_how[name]) == 4 for name in self._rounding_by_text)
         return [1] + ([2] if calibrated else []) + ([3] if self._sure else [])
 
     @cached_property
@@ -68,7 +74,7 @@ class Products:
             "sure": (four_bit and self._sure, [f"{result}/metrics.csv"]),
             "hidden": (graph.attacks, [f"{result}/recovery.csv"]),
             "calibration": (
-                graph.calibrated and any(self.averaged(name) for name in graph.methods),
+                self._rounding_by_text and any(self.averaged(name) for name in graph.methods),
                 [f"{result}/recovery.csv"],
             ),
         }

@@ -15,7 +15,7 @@ from pydantic import Field
 from relapse.models.loading import linear_layers
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import UNIQUE, Count, Positive, Settings
-from relapse.unlearning.storage import store
+from relapse.unlearning.storage import RandomBits, store
 
 
 class Lora(Settings):
@@ -92,7 +92,7 @@ def switched_off(model) -> Iterator[None]:
 
 
 @torch.no_grad()
-def merge(model, storage: str, generator: torch.Generator) -> None:
+def merge(model, storage: str, random_bits: RandomBits) -> None:
     """Make the adapters plain weights in place: added in float32, then rounded once to what `storage` can hold.
 
     One weight at a time, so that a model that computes in bfloat16 is never held in float32 unless `storage` is.
@@ -100,7 +100,7 @@ def merge(model, storage: str, generator: torch.Generator) -> None:
     for name, layer in _adapters(model).items():
         weight = layer.base_layer.weight
         merged = weight.float() + layer.get_delta_weight(layer.active_adapter[0]).float()
-        store([merged], storage, generator)
+        store([merged], storage, random_bits)
         weight.data = merged if storage == "float32" else merged.to(weight.dtype)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.base_layer)

@@ -11,7 +11,7 @@ import torch
 
 from relapse.runtime.seeds import seed_for
 from relapse.unlearning import lora
-from relapse.unlearning.storage import store
+from relapse.unlearning.storage import RandomBits, store
 
 
 class Negation:
@@ -27,7 +27,7 @@ class Negation:
         self.parameters = lora.second_factors(model) if adapters else list(parameters)
         self.target = [parameter.detach().clone() for parameter in self.parameters]
         self.scale = settings.scale
-        self.generator = torch.Generator().manual_seed(seed_for(seed, "negation"))  # looks change no step
+        self.random_bits = RandomBits(seed_for(seed, "negation"))  # looks change no step
         self.storage = "float32" if adapters else settings.storage
         self.between = self.storage if settings.arithmetic == "storage" else "float32"
 
@@ -36,11 +36,11 @@ class Negation:
         """Negate the parameters in place."""
         for parameter, target in zip(self.parameters, self.target, strict=True):
             change = parameter - target
-            store([change], self.between, self.generator)
+            store([change], self.between, self.random_bits)
             change *= self.scale
-            store([change], self.between, self.generator)
+            store([change], self.between, self.random_bits)
             parameter.copy_(target - change)
-        store(self.parameters, self.storage, self.generator)
+        store(self.parameters, self.storage, self.random_bits)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

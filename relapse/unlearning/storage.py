@@ -18,13 +18,28 @@ STORAGE = {
 }
 
 
+class RandomBits:
+    """The bits that stochastic rounding adds, drawn where the weights are: a generator for each device, of one seed."""
+
+    def __init__(self, seed: int):
+        self.seed, self.generators = seed, {}
+
+    def __call__(self, like: torch.Tensor) -> torch.Tensor:
+        """16 random bits for every value of `like`: int32 of its shape, on its device."""
+        device = like.device
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return torch.randint(
+            0, 1 << 16, like.shape, dtype=torch.int32, generator=self.generators[device], device=device
+        )
+
+
 @torch.no_grad()
-def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Generator | None = None) -> None:
+def store(tensors: Iterable[torch.Tensor], storage: str, random_bits: RandomBits | None = None) -> None:
     """Round float32 tensors in place to what `storage` can hold.
 
     `bfloat16` and `bfloat16_kahan` round to nearest, ties to even; `bfloat16_stochastic` to one of the two neighbours,
-    with the probability that makes the expectation exact, drawn from `generator`, on its device and a part of a tensor
-    at a time.
+    with the probability that makes the expectation exact, by `random_bits`, a part of a tensor at a time.
     """
     if storage == "float32":
         return
@@ -33,12 +48,9 @@ def store(tensors: Iterable[torch.Tensor], storage: str, generator: torch.Genera
             tensor.copy_(tensor.to(torch.bfloat16))
         else:
             # bfloat16 is float32's upper half: adding 16 random bits carries into it with the right probability.
-            assert generator is not None
+            assert random_bits is not None
             for bits in tensor.view(torch.int32).view(-1).split(CHUNK):  # views
-                noise = torch.randint(
-                    0, 1 << 16, bits.shape, dtype=torch.int32, generator=generator, device=generator.device
-                )
-                bits.add_(noise.to(bits.device)).bitwise_and_(-(1 << 16))
+                bits.add_(random_bits(bits)).bitwise_and_(-(1 << 16))
 
 
 class Rounding:
@@ -48,8 +60,8 @@ class Rounding:
     (Commun. ACM 8, 1965; for training in bfloat16: arXiv 2010.06192). So small steps add up until they count.
     """
 
-    def __init__(self, parameters: Iterable[torch.Tensor], storage: str, generator: torch.Generator):
-        self.parameters, self.storage, self.generator = list(parameters), storage, generator
+    def __init__(self, parameters: Iterable[torch.Tensor], storage: str, random_bits: RandomBits):
+        self.parameters, self.storage, self.random_bits = list(parameters), storage, random_bits
         kahan = storage == "bfloat16_kahan"
         self.before = [parameter.detach().clone() for parameter in self.parameters] if kahan else []
         self.lost = [torch.zeros_like(parameter) for parameter in self.before]
@@ -62,7 +74,7 @@ class Rounding:
             lost.copy_((step - (parameter - before)).to(torch.bfloat16))
             before.copy_(parameter)
         if not self.before:
-            store(self.parameters, self.storage, self.generator)
+            store(self.parameters, self.storage, self.random_bits)
 
 
 def states(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -26,7 +26,7 @@ from relapse.unlearning.region import let_regions_through, regions
 from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.step import Pairs, at_once, gradients_of_step, mask_of, target_saliency
-from relapse.unlearning.storage import Rounding, states, store
+from relapse.unlearning.storage import RandomBits, Rounding, states, store
 
 
 def steps_of(settings: MethodSettings, forget_windows: int) -> int:
@@ -109,11 +109,11 @@ class Update:
     Adapters are not rounded; they are once merged.
     """
 
-    def __init__(self, parameters: list[torch.nn.Parameter], settings: MethodSettings, generator: torch.Generator):
+    def __init__(self, parameters: list[torch.nn.Parameter], settings: MethodSettings, random_bits: RandomBits):
         self.parameters, self.state_storage = parameters, settings.state_storage
         self.region, self.optimizer = regions(parameters, settings), optimizer_of(parameters, settings)
         stored = () if settings.parameters == "lora" else parameters
-        self.rounding = Rounding(stored, settings.storage, generator)
+        self.rounding = Rounding(stored, settings.storage, random_bits)
 
     def __call__(self, lr: float) -> None:
         let_regions_through(self.parameters, self.region)
@@ -144,7 +144,7 @@ def fitting_gradients(
         micro_batch.halve("window")
 
 
-def finish(model, settings: MethodSettings, negation: Negation | None, generator: torch.Generator) -> None:
+def finish(model, settings: MethodSettings, negation: Negation | None, random_bits: RandomBits) -> None:
     """Make of a trained model what is saved: negated where the method asks for it, its adapters merged."""
     model.eval()
     if settings.gradient_checkpointing:
@@ -152,7 +152,7 @@ def finish(model, settings: MethodSettings, negation: Negation | None, generator
     if negation:
         negation.apply()
     if settings.parameters == "lora":
-        lora.merge(model, settings.storage, generator)
+        lora.merge(model, settings.storage, random_bits)
 
 
 def unlearn(
@@ -173,14 +173,14 @@ def unlearn(
     gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. other: for
     every forget window its other answer, where the method compares two. No weight decay.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
-    Returns the number of `steps` taken, how many parameters were `trained`, the names of the modules that were
-    `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes through the
-    model `micro_batch` windows of each kind at a time, or half as many, and again half, where memory does not hold
-    them.
+    Returns the number of `steps` taken and their `limit`, how many parameters were `trained`, the names of the modules
+    that were `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes
+    through the model `micro_batch` windows of each kind at a time, or half as many, and again half, where memory does
+    not hold them.
     Raises RelapseError naming method and step at a non-finite loss.
     """
-    generator = torch.Generator().manual_seed(seed_for(seed, "stochastic rounding"))
-    store(model.parameters(), settings.storage, generator)
+    random_bits = RandomBits(seed_for(seed, "stochastic rounding"))
+    store(model.parameters(), settings.storage, random_bits)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.eval()  # the reference is the model without dropout
@@ -188,7 +188,7 @@ def unlearn(
     moving = moving_parameters(model, method, settings, reference, seed)
     parameters = stepping_parameters(model, moving, settings, seed)
     negation = Negation(model, parameters, settings, seed) if method.negated else None
-    update = Update(parameters, settings, generator)
+    update = Update(parameters, settings, random_bits)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
     model.train()
@@ -206,10 +206,10 @@ def unlearn(
             stopped = stop(step)
         if stopped:
             break
-    finish(model, settings, negation, generator)
+    finish(model, settings, negation, random_bits)
     trained = sum(parameter.numel() for parameter in parameters)
     chosen = mask_of(settings) in ("paper", "random")
-    return {"steps": step, "trained": trained, "moving": sorted(moving) if chosen else None} | (
+    return {"steps": step, "limit": steps, "trained": trained, "moving": sorted(moving) if chosen else None} | (
         {"dual": weight.value} if method.dual else {}
     )
 

@@ -66,16 +66,17 @@ def saved(tiny_llama, tmp_path):
     return write
 
 
-def run(name: str, folder, keys: dict) -> None:
+def run(name: str, folder, keys: dict, windows: list = WINDOWS) -> None:
     """Quantize: a data-free backend as it loads, a calibrated one on windows."""
     backend, settings = BACKENDS.get(name), quantizer_settings(name, **keys)
     if hasattr(backend, "quantize"):
-        backend.quantize(folder, settings, WINDOWS, folder.parent / "out")
+        backend.quantize(folder, settings, windows, folder.parent / "out")
     else:
         backend.load(folder, settings)
 
 
 CALIBRATED = [("gptq", {"bits": 4}), ("awq", {"bits": 4})]
+PRUNING = [("wanda", {"share": 0.3}), ("sparsegpt", {"share": 0.3})]
 
 
 @pytest.mark.parametrize(("name", "settings"), [("rtn", {"bits": 4}), *CALIBRATED])
@@ -88,7 +89,7 @@ def test_a_group_that_does_not_divide_is_told_with_its_layer_and_what_fits(saved
         run(name, saved(llama(64, 96)), settings | {"group_size": 64})
 
 
-@pytest.mark.parametrize(("name", "settings"), [("rtn", {"bits": 4, "group_size": "row"}), *CALIBRATED])
+@pytest.mark.parametrize(("name", "settings"), [("rtn", {"bits": 4, "group_size": "row"}), *CALIBRATED, *PRUNING])
 def test_matrices_outside_linear_layers_are_named_and_not_left_out(saved, name, settings):
     with pytest.raises(RelapseError, match=r"GPT2LMHeadModel keeps .* transformer\.h\.0\.attn\.c_attn.*bitsandbytes"):
         run(name, saved(gpt2()), settings)
@@ -96,7 +97,7 @@ def test_matrices_outside_linear_layers_are_named_and_not_left_out(saved, name, 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("rtn", {"bits": 4, "group_size": "row"}), ("bitsandbytes", {"format": "nf4"}), *CALIBRATED],
+    [("rtn", {"bits": 4, "group_size": "row"}), ("bitsandbytes", {"format": "nf4"}), *CALIBRATED, *PRUNING],
 )
 def test_fused_experts_are_named_and_not_left_out(saved, name, settings):
     message = r"MixtralForCausalLM keeps .* model\.layers\.0\.mlp\.experts\.gate_up_proj.*whose experts are linear"
@@ -153,6 +154,20 @@ def test_gpt2_whose_weights_lie_transposed_is_rounded_as_bitsandbytes_does(saved
         packed = loaded.get_submodule(layer).weight
         computed = dequantize_4bit(packed.data, packed.quant_state).float()
         assert torch.equal(backend.rounded(weights[f"{layer}.weight"], settings), computed), layer
+
+
+def test_a_share_below_one_weight_of_a_row_is_told(saved):
+    """Rows of 64 and 96: a hundredth of 64 is less than one weight."""
+    with pytest.raises(
+        ConfigError, match=r"share 0\.01 is less than one of the 64 weights .*q_proj: use at least 0\.016"
+    ):
+        run("wanda", saved(llama(64, 96)), {"share": 0.01})
+
+
+def test_sparsegpt_does_not_go_on_without_the_hessian(saved):
+    """Three tokens span at most three of the 64 directions that the first layers see."""
+    with pytest.raises(RelapseError, match=r"cannot invert the Hessian of .*_proj: raise dampening above 1e-12"):
+        run("sparsegpt", saved(llama(64, 96)), {"share": 0.3, "dampening": 1e-12}, [[2, 3, 4] * 10] * 8)
 
 
 def test_multiples_by_hand():
