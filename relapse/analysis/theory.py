@@ -60,10 +60,10 @@ def walk(
 ) -> Tensor:
     """The weights (N,), float32, after steps with gradients of variance 1 around means of deviation `drift`.
 
-    The rate is that of each of the `steps` in a schedule that ends at `limit`; `limit` is not read where the settings
-    have `steps`.
+    The rate is that of each of the `steps` in a schedule that ends at the settings' `steps`, or else at `limit`, or else
+    with this walk.
     """
-    limit = settings.steps or limit
+    limit = settings.steps or limit or steps
     generator = torch.Generator().manual_seed(seed)
     moved, first, second = weights.clone(), torch.zeros_like(weights), torch.zeros_like(weights)
     rounding = Rounding([moved], settings.storage, RandomBits(seed_for(seed, "walk")))

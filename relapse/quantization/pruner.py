@@ -58,4 +58,4 @@ class Pruner(Calibrated):
     def dequantized(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         self._must_be_quantized(checkpoint)
         stored = StoredWeights(checkpoint)
-        return {f"{layer}.weight": stored[f"{layer}.weight"] for layer in read_model(checkpoint).linear}
+        return {f"{layer}.weight": stored[f"{layer}.weight"] for layer in read_model(Path(checkpoint)).linear}

@@ -22,7 +22,8 @@ class RandomBits:
     """The bits that stochastic rounding adds, drawn where the weights are: a generator for each device, of one seed."""
 
     def __init__(self, seed: int):
-        self.seed, self.generators = seed, {}
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
 
     def __call__(self, like: torch.Tensor) -> torch.Tensor:
         """16 random bits for every value of `like`: int32 of its shape, on its device."""
