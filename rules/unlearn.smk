@@ -23,7 +23,7 @@ rule unlearn:
     params:
         settings=lambda wildcards: quoted(GRAPH.made_how[wildcards.method]),
         compute=STUDY.compute,
-        stop=lambda wildcards: GRAPH.stop_option(wildcards.method),
+        options=lambda wildcards: GRAPH.unlearning_options(wildcards.method),
         source=lambda wildcards: source(
             "scripts/unlearn.py", *GRAPH.method_sources(wildcards.method)
         ),
@@ -31,7 +31,7 @@ rule unlearn:
         "Unlearn with {wildcards.method} on {wildcards.corpus}, seed {wildcards.seed} (progress: {log})"
     shell:
         "python -m scripts.unlearn --settings {params.settings} --name {wildcards.method} --target {input.target}"
-        " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute} {params.stop}"
+        " --corpus {input.corpus} --seed {wildcards.seed} --compute {params.compute} {params.options}"
         " --out {output.model} --timings {output.timings} > {log} 2>&1"
 
 

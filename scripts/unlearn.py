@@ -13,6 +13,7 @@ from relapse.metrics import METRICS, Evaluated
 from relapse.models.loading import check_vocabulary, import_transformers, load_model, load_tokenizer
 from relapse.models.saving import save
 from relapse.planning import fit, memory
+from relapse.quantization import BACKENDS
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import exit_on_error
 from relapse.runtime.progress import Progress, Stopwatch
@@ -75,6 +76,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--compute", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--metrics", type=json.loads, default={}, help="the metrics that `stop_at` asks for, as JSON")
     parser.add_argument("--batch-size", type=int, default=32, help="questions in one forward pass, for `stop_at`")
+    parser.add_argument("--quantizer", type=json.loads, help="the entry that `quantization_aware` names, as JSON")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--timings", type=Path, help="where to write how long the parts took, as JSON")
     return parser
@@ -118,6 +120,7 @@ def main() -> None:
             ),
             rule,
             other,
+            BACKENDS.settings(args.quantizer) if args.quantizer else None,
         )
         ended = rule.ended()
     shares = "".join(f", {metric} {100 * share:.0f} % of the target's" for metric, share in ended["shares"].items())

@@ -29,6 +29,7 @@ from relapse.quantization import BACKENDS
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.trainer import unlearn
 
+INT4 = BACKENDS.settings({"backend": "rtn", "bits": 4, "group_size": 64})
 warm, model, kind, settings = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 
 def run(folder):
@@ -39,9 +40,11 @@ def run(folder):
     elif kind == "unlearn":
         entry = METHODS.settings(settings)
         windows = [[rng.randrange(2, 300) for _ in range(entry.max_length)] for _ in range(8)]
-        unlearn(load_model(folder), windows, windows, METHODS.get(entry.method), entry, 0, lambda *_: None)
+        quantizer = INT4 if entry.quantization_aware else None
+        method = METHODS.get(entry.method)
+        unlearn(load_model(folder), windows, windows, method, entry, 0, lambda *_: None, quantizer=quantizer)
     else:
-        loaded = BACKENDS.get("rtn").load(folder, BACKENDS.settings({"backend": "rtn", "bits": 4, "group_size": 64}))
+        loaded = BACKENDS.get("rtn").load(folder, INT4)
         prompts = [text[: settings["characters"]] for text in texts]
         generate(loaded, tokenizer, prompts, 8, BatchSize(16))
         print(max(len(tokenizer(prompt)["input_ids"]) for prompt in prompts))
@@ -76,6 +79,9 @@ JOBS = {
     "rmu": ("unlearn", entry("rmu", block=0, max_length=128)),
     "kahan": ("unlearn", entry("ceu_gdr", storage="bfloat16_kahan", max_length=128)),
     "task vector": ("unlearn", entry("task_vector", max_length=128)),
+    "sam": ("unlearn", entry("ga_gdr", sam_rho=0.1, max_length=128)),
+    "aware": ("unlearn", entry("npo_gdr", quantization_aware="int4", max_length=128)),
+    "8 bit": ("unlearn", entry("ga_gdr", optimizer="adamw_8bit", max_length=128)),
     "score": ("score", {"characters": 300}),
 }
 

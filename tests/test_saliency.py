@@ -12,7 +12,7 @@ from relapse.text.windows import windows
 from relapse.unlearning import saliency
 from relapse.unlearning.methods import METHODS
 from relapse.unlearning.reference import Reference
-from relapse.unlearning.step import backward, let_rows_through, target_saliency
+from relapse.unlearning.step import add_to_gradients, backward, target_saliency
 from relapse.unlearning.trainer import unlearn
 
 
@@ -160,5 +160,6 @@ def test_row_gradient_is_forget_plus_alpha_retain_where_the_mask_lets_it_through
     forget_gradients = [torch.zeros(2, 2)]
     backward(losses, [weight], method, method_settings(method.name, mask="row", alpha=10.0), 10.0, forget_gradients)
     assert forget_gradients[0].tolist() == [[3.0, 0.0], [1.0, 0.0]]
-    let_rows_through([weight], forget_gradients, 100)
+    add_to_gradients([weight], forget_gradients)
+    saliency.mask_rows(forget_gradients, [weight.grad], 100)
     assert weight.grad.tolist() == [[53.0, 50.0], [0.0, 0.0]]

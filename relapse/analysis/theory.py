@@ -60,8 +60,8 @@ def walk(
 ) -> Tensor:
     """The weights (N,), float32, after steps with gradients of variance 1 around means of deviation `drift`.
 
-    The rate is that of each of the `steps` in a schedule that ends at the settings' `steps`, or else at `limit`, or else
-    with this walk.
+    The rate is that of each of the `steps` in a schedule that ends at the settings' `steps`, or else at `limit`, or
+    else with this walk.
     """
     limit = settings.steps or limit or steps
     generator = torch.Generator().manual_seed(seed)

@@ -18,6 +18,7 @@ from relapse.unlearning.saliency import Sure
 from relapse.unlearning.settings import MethodSettings
 
 STORED = 2  # bytes of a weight on disk: bfloat16
+MOMENTS = {"sign": 0.0, "adamw_8bit": 2 * (1 + 4 / 256)}  # bytes a weight, with a float32 maximum for every 256
 LOGIT_COPIES = 3  # of (tokens, V) float32 at once, from picking the real tokens to the gradient of a cross-entropy
 KL_COPIES = 4  # more of them: the reference's logits, both sides' log-probabilities, the divergence
 SCORE_COPIES = 2  # of (tokens, V) float32 when log-probabilities alone are wanted
@@ -114,17 +115,23 @@ def unlearning(
     # Beside the gradient: the forget gradient of a mask of rows, and the sum of a batch's parts, both in float32.
     in_float32 = 4 / width
     rows = in_float32 if sure and sure.mask == "row" else 0
+    if settings.sam_rho is not None:  # its gradient at the weights, that uphill, and the weights to go back to
+        rows = 2 * in_float32 + 1
+    unrounded = model.linear * width if settings.quantization_aware else 0
     if windows < settings.batch_size and width < 4 and not adapted:
         rows += in_float32 - 1  # a part's gradient is let go as it is added
     # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.
-    states = (2 if settings.optimizer != "sign" else 0) + (2 if settings.storage == "bfloat16_kahan" else 0)
+    states = MOMENTS.get(settings.optimizer, 2 * width) / width + (2 if settings.storage == "bfloat16_kahan" else 0)
     states += 2 if method.negated else 0  # the target; the reinforced weights while the negated ones are looked at
     peak = max(
-        weights + states * trained + passing(windows, *halves) + rows * trained,
-        weights + (states + 1 + rows) * trained + largest(model, width),
+        weights + states * trained + passing(windows, *halves) + rows * trained + unrounded,
+        weights + (states + 1 + rows) * trained + largest(model, width) + unrounded,
         0
         if adapted or masked or blocks is not None
-        else (states + 1) * weights + rows * trained + last_block(model, width, windows * len(halves) * length),
+        else (states + 1) * weights
+        + rows * trained
+        + unrounded
+        + last_block(model, width, windows * len(halves) * length),
     )
     if masked:
         # Beside their sum in float32: what a part saves, and in the end its gradients with what the first block saved.

@@ -161,8 +161,9 @@ def _unlearning(name, entry, shape, texts, width, seeds, operations, on_gpu, the
         return memory.unlearning(shape, settings, wide, tokens, on_gpu)
 
     steps = entry.steps or -(-entry.epochs * cut["forget"][0] // entry.batch_size)
-    halves = len(METHODS.get(entry.method).halves)
-    seen = steps * entry.batch_size * halves * entry.max_length
+    halves = METHODS.get(entry.method).halves
+    passes = len(halves) + (len([half for half in halves if half != "retain"]) if entry.sam_rho is not None else 0)
+    seen = steps * entry.batch_size * passes * entry.max_length
     again = 4 / 3 if entry.gradient_checkpointing else 1
     seconds = _seconds(again * 6 * shape.parameters * seen, operations)
     # A table on disk is gone when the job ends, but it must have been there.

@@ -25,10 +25,10 @@ def problems(
         attack = ATTACKS.get(entry.attack)
         if name in quantizers:
             yield ("attacks", name), "is a quantizer's name too: both are columns of one table."
-        if text := _no_quantizer(entry.under, quantizers, packed=not attack.changes_weights):
+        if text := no_quantizer(entry.under, quantizers, packed=not attack.changes_weights):
             yield ("attacks", name, "under"), text
         named = attack.named_quantizer(entry)
-        if named is not None and (text := _no_quantizer(named, quantizers, packed=True)):
+        if named is not None and (text := no_quantizer(named, quantizers, packed=True)):
             yield ("attacks", name, "quantizer"), text
         length = getattr(entry, "max_length", 0)
         if context is not None and length > context:
@@ -43,8 +43,8 @@ def problems(
                 yield ("attacks", name), f"corpora.{corpus_name}: {error}."
 
 
-def _no_quantizer(wanted: str, quantizers: Mapping[str, QuantizerSettings], packed: bool) -> str:
-    """Why an attack cannot name this quantizer; '' where it can. packed: its weights may be codes."""
+def no_quantizer(wanted: str, quantizers: Mapping[str, QuantizerSettings], packed: bool) -> str:
+    """Why an attack or a method cannot name this quantizer; '' where it can. packed: its weights may be codes."""
     backends = {name: BACKENDS.get(entry.backend) for name, entry in quantizers.items()}
     free = [name for name, its in backends.items() if isinstance(its, DataFree) and (packed or not its.packs)]
     if wanted in free:

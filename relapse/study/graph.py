@@ -210,10 +210,14 @@ class Graph:
         asked = stop_at.plain() if stop_at else ()
         return {name: self.study.metrics.get(name) or METRICS.settings({}, name) for name in asked}
 
-    def stop_option(self, method: str) -> str:
-        """How a run that stops early asks: by the metrics of its stop rule, with the study's settings."""
-        metrics = self.stop_metrics(method)
-        return f"--metrics {quoted(metrics)} --batch-size {self.study.evaluation.batch_size}" if metrics else ""
+    def unlearning_options(self, method: str) -> str:
+        """The study's other entries that a run reads: the metrics of its stop rule, the quantizer it is aware of."""
+        options, metrics = [], self.stop_metrics(method)
+        if metrics:
+            options.append(f"--metrics {quoted(metrics)} --batch-size {self.study.evaluation.batch_size}")
+        if named := self.study.runs()[method].quantization_aware:
+            options.append(f"--quantizer {quoted(self.rounded_how[named])}")
+        return " ".join(options)
 
     @property
     def evaluation_settings(self) -> dict:
@@ -258,8 +262,9 @@ class Graph:
         return SOURCES.source(self.study.corpora[corpus].source)
 
     def method_sources(self, method: str) -> list[str]:
-        registered = METHODS.source(self.study.runs()[method].method)
-        return [registered, *map(METRICS.source, self.stop_metrics(method))]
+        entry = self.study.runs()[method]
+        rounded = self.backend_sources([entry.quantization_aware]) if entry.quantization_aware else []
+        return [METHODS.source(entry.method), *map(METRICS.source, self.stop_metrics(method)), *rounded]
 
     def backend_sources(self, quantizers: Iterable[str]) -> list[str]:
         entries = [self.rounded_how[name] for name in quantizers]

@@ -9,7 +9,9 @@ from typing import Any
 
 from relapse.corpora.corpus import PAIRS_FILE, Corpus
 from relapse.models.files import Model
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError
+from relapse.study.attack_needs import no_quantizer
 from relapse.study.messages import Problem
 from relapse.unlearning.answers import check_pairs
 from relapse.unlearning.lora import target_layers
@@ -20,6 +22,7 @@ from relapse.unlearning.settings import MethodSettings
 
 def problems(
     methods: Mapping[str, MethodSettings],
+    quantizers: Mapping[str, QuantizerSettings],
     corpora: Mapping[str, Corpus],
     hub: Mapping[str, Any],
     origin: str,
@@ -42,6 +45,7 @@ def problems(
                 text = f"{method.name} needs {PAIRS_FILE}, which {source.name}'s data sets on the Hub lack."
                 yield ("methods", name), f"corpora.{corpus}: {text}"
         yield from _adapters(name, entry, origin, model)
+        yield from _defences(name, entry, quantizers)
         block, shape = method.block(entry), model.architecture
         if block is not None and shape and block > shape.layers - 2:
             yield (
@@ -49,6 +53,22 @@ def problems(
                 f"is {block}, must be at most {shape.layers - 2}: models.{origin} has {shape.layers} blocks, and none "
                 "reads the last one.",
             )
+
+
+def _defences(name: str, entry: MethodSettings, quantizers: Mapping[str, QuantizerSettings]) -> Iterator[Problem]:
+    """Defences that cannot be had together, and quantizers that a run cannot be aware of."""
+    named = entry.quantization_aware
+    if named is not None and (text := no_quantizer(named, quantizers, packed=True)):
+        yield ("methods", name, "quantization_aware"), text
+    if named is not None and entry.parameters == "lora":
+        text = "must be left out with parameters: lora, whose adapters are rounded once, when they are merged."
+        yield ("methods", name, "quantization_aware"), text
+    if entry.sam_rho is not None and isinstance(entry, Sure) and entry.mask == "released":
+        text = "must be left out with mask: released, which counts the forget gradient twice."
+        yield ("methods", name, "sam_rho"), text
+    if entry.optimizer == "adamw_8bit" and entry.state_storage != "float32":
+        text = "is bfloat16, must be left out with optimizer: adamw_8bit, which keeps its moments in 8 bits."
+        yield ("methods", name, "state_storage"), text
 
 
 def _adapters(name: str, entry: MethodSettings, origin: str, model: Model) -> Iterator[Problem]:

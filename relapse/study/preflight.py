@@ -172,7 +172,7 @@ def _needs(study: StudySettings, sound: Sound, models: dict[str, Model], corpora
     origin = started_from(study, "target")
     model = models.get(origin, Model())
     return [
-        *method_needs.problems(runs, corpora, hub, origin, model),
+        *method_needs.problems(runs, study.quantizers, corpora, hub, origin, model),
         *made_elsewhere.problems(unlearned, study.models.entries().get(origin) if sound("models", origin) else None),
         *attack_needs.problems(attacks, study.quantizers, corpora, model.context),
     ]

@@ -1,4 +1,4 @@
-"""Optimisers of an unlearning run: AdamW, and signSGD as one that cannot take a step of any other size."""
+"""Optimisers of an unlearning run: AdamW, AdamW with 8-bit moments, and signSGD."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,4 +28,8 @@ def optimizer_of(parameters: Sequence[torch.nn.Parameter], settings: MethodSetti
     """The optimiser that a method's entry asks for."""
     if settings.optimizer == "sign":
         return SignDescent(parameters, settings.lr)
+    if settings.optimizer == "adamw_8bit":
+        from bitsandbytes.optim import AdamW8bit  # a second of imports, for the runs that use it
+
+        return AdamW8bit(parameters, lr=settings.lr, weight_decay=0.0)
     return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0, **KERNEL[settings.optimizer])

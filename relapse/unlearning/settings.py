@@ -32,13 +32,13 @@ class MethodSettings(Settings):
 
     method: str = Field(description="Registered method; the entry's own name where left out.")
     lr: Positive = Field(description="Learning rate, without weight decay; its peak where it varies.")
-    optimizer: Literal["adamw_fused", "adamw_foreach", "sign"] = Field(
+    optimizer: Literal["adamw_fused", "adamw_foreach", "adamw_8bit", "sign"] = Field(
         "adamw_fused",
         description="AdamW or signSGD. The kernel of AdamW matters where parameters and states are bfloat16 themselves "
         "(compute: bfloat16): adamw_fused rounds once a step; adamw_foreach, what `adamw_torch` of transformers 4.40 "
-        "and so the released code runs on a GPU, rounds after every operation, so that other weights move. sign: "
-        "every weight moves by lr against the sign of its gradient (arXiv 1802.04434; for unlearning: arXiv "
-        "2510.00761).",
+        "and so the released code runs on a GPU, rounds after every operation, so that other weights move. "
+        "adamw_8bit: AdamW of bitsandbytes, with both moments in 8 bits (arXiv 2110.02861). sign: every weight moves "
+        "by lr against the sign of its gradient (arXiv 1802.04434; for unlearning: arXiv 2510.00761).",
     )
     lr_schedule: Literal["constant", "linear"] = Field(
         "constant",
@@ -91,6 +91,17 @@ class MethodSettings(Settings):
         "all",
         description="Which values may move, a control: all; those that lie, in the target, below the edge from which "
         "on bfloat16 loses a step of lr; or those beyond it. Needs parameters: full.",
+    )
+    sam_rho: Positive | None = Field(
+        None,
+        description="Sharpness-aware minimization of the forget loss (arXiv 2502.05374): its gradient is taken at the "
+        "weights moved by this distance along it, where the loss is higher. Left out: at the weights themselves.",
+    )
+    quantization_aware: Text | None = Field(
+        None,
+        description="Quantization-aware unlearning: every step computes its losses with the linear layers rounded by "
+        "this quantizer, an entry of quantizers that needs no text, and changes the unrounded weights by the gradients "
+        "(straight-through, arXiv 1308.3432). Left out: with the weights as they are.",
     )
     state_storage: Literal["bfloat16", "float32"] = Field(
         "float32",

@@ -15,6 +15,7 @@ from relapse.unlearning.gradients import Shares, added_in_float32
 from relapse.unlearning.methods import Method, Side
 from relapse.unlearning.reference import Reference, batches
 from relapse.unlearning.settings import MethodSettings
+from relapse.unlearning.sharpness import moved_along
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -65,17 +66,31 @@ def target_saliency(model, method: Method, settings: saliency.Sure, reference: R
     share = Shares(forget, everything, method.forget_mean(settings))
 
     def gradient(indices: Sequence[int]) -> Sequence[int]:
-        sides = sides_of(model, method, settings, reference, {"forget": indices, "other": indices})
-        loss = method.forget(sides["forget"], settings) * share(indices)
-        for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
-            total += part
+        add_forget_gradient(gradients, model, method, settings, reference, weights, indices, share(indices))
         return indices
 
-    gradients = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    gradients = zeros_like(weights)
     model.train(settings.gradient_checkpointing)  # transformers keeps no checkpoints in evaluation mode
     at_once(settings).run(everything, gradient)
     model.eval()
     return saliency.module_saliency(gradients)
+
+
+def add_forget_gradient(
+    gradients: Sequence[torch.Tensor],
+    model,
+    method: Method,
+    settings: MethodSettings,
+    reference: Reference,
+    weights: list,
+    indices: Sequence[int],
+    share: float,
+) -> None:
+    """Add to `gradients`, float32, those of the forget loss of some windows, which counts by `share`."""
+    sides = sides_of(model, method, settings, reference, {"forget": indices, "other": indices})
+    loss = method.forget(sides["forget"], settings) * share
+    for total, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
+        total += part
 
 
 def mask_of(settings: MethodSettings) -> str | None:
@@ -93,7 +108,7 @@ def backward(
 ) -> None:
     """Add the gradients of forget + alpha * retain to the parameters', and the forget loss's own to `forget_gradients`.
 
-    The latter is what SURE's mask of rows looks at; None for every other method.
+    The latter is what SURE's mask of rows looks at, and what SAM moves along; None for every other run.
     """
     forget_loss, retain_loss = losses
     if forget_gradients is None:
@@ -128,8 +143,8 @@ def gradients_of_step(
     """
     for parameter in parameters:
         parameter.grad = None
-    masks_rows = mask_of(settings) == "row"
-    forget_gradients = [torch.zeros_like(one, dtype=torch.float32) for one in parameters] if masks_rows else None
+    separate = mask_of(settings) == "row" or settings.sam_rho is not None
+    forget_gradients = zeros_like(parameters) if separate else None
     chosen, paired = zip(*pairs, strict=True)
     shares = [Shares(reference.windows["forget"], chosen, method.forget_mean(settings))]
     if method.constrained:
@@ -144,14 +159,28 @@ def gradients_of_step(
                 sums[place] += weighted[place].item()
             if all(map(math.isfinite, sums)):
                 backward((weighted[0], weighted[1]), parameters, method, settings, alpha, forget_gradients)
-    if isinstance(settings, saliency.Sure) and forget_gradients is not None:
-        let_rows_through(parameters, forget_gradients, settings.percentile)
+    if forget_gradients is not None and all(map(math.isfinite, sums)):
+        if settings.sam_rho is not None:
+            with moved_along(parameters, forget_gradients, settings.sam_rho):
+                forget_gradients = zeros_like(parameters)
+                for part in parts:
+                    indices = [chosen[row] for row in part]
+                    add_forget_gradient(
+                        forget_gradients, model, method, settings, reference, parameters, indices, shares[0](part)
+                    )
+        add_to_gradients(parameters, forget_gradients)
+        if isinstance(settings, saliency.Sure) and settings.mask == "row":
+            saliency.mask_rows(forget_gradients, [one.grad for one in parameters], settings.percentile)
     return sums[0], sums[1]
 
 
-def let_rows_through(parameters: list, forget_gradients: list[torch.Tensor], percentile: float) -> None:
-    """Add the forget gradients to the parameters', and set to 0 the rows that SURE's mask of rows leaves out."""
-    for parameter, gradient in zip(parameters, forget_gradients, strict=True):
+def zeros_like(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Sums of gradients, float32, before any."""
+    return [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
+
+
+def add_to_gradients(parameters: list, gradients: Sequence[torch.Tensor]) -> None:
+    """Add gradients, float32, to the parameters' own."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         total = gradient.clone() if parameter.grad is None else parameter.grad + gradient
         parameter.grad = total.to(parameter.dtype)
-    saliency.mask_rows(forget_gradients, [parameter.grad for parameter in parameters], percentile)

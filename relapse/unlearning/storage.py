@@ -79,5 +79,5 @@ class Rounding:
 
 
 def states(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """AdamW's two moments of every parameter that has taken a step; other optimisers have none."""
-    return [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    """AdamW's two moments of every parameter that has taken a step; other optimisers keep none that can be rounded."""
+    return [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq") if name in state]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.batching import BatchSize, attempt
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
@@ -27,6 +28,7 @@ from relapse.unlearning.schedule import rate
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.step import Pairs, at_once, gradients_of_step, mask_of, target_saliency
 from relapse.unlearning.storage import RandomBits, Rounding, states, store
+from relapse.unlearning.straight_through import StraightThrough
 
 
 def steps_of(settings: MethodSettings, forget_windows: int) -> int:
@@ -165,13 +167,15 @@ def unlearn(
     report: Callable[[int, float, float, float], None],
     stop: Callable[[int], bool] = lambda step: False,
     other: Windows = (),
+    quantizer: QuantizerSettings | None = None,
 ) -> dict:
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
     windows in the same order. `report(step, forget_loss, retain_loss, clip)` hears of every step, with what the
     gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. other: for
-    every forget window its other answer, where the method compares two. No weight decay.
+    every forget window its other answer, where the method compares two. quantizer: the entry that
+    `quantization_aware` names. No weight decay.
     With `parameters: lora` the steps are those of adapters, which stay in float32 until they are merged in the end.
     Returns the number of `steps` taken and their `limit`, how many parameters were `trained`, the names of the modules
     that were `moving` where a mask of SURE chose them, and where a dual variable (`dual`) ended. A step's batch goes
@@ -188,14 +192,15 @@ def unlearn(
     moving = moving_parameters(model, method, settings, reference, seed)
     parameters = stepping_parameters(model, moving, settings, seed)
     negation = Negation(model, parameters, settings, seed) if method.negated else None
-    update = Update(parameters, settings, random_bits)
+    update, straight_through = Update(parameters, settings, random_bits), StraightThrough(model, quantizer)
     weight, micro_batch = RetainWeight(method, settings), at_once(settings)
     step, steps = 0, steps_of(settings, len(forget))
     model.train()
     for step, pairs in enumerate(pairs_of_steps(len(forget), len(retain), settings, seed), 1):
-        step_losses = fitting_gradients(
-            micro_batch, model, method, settings, reference, pairs, parameters, weight.value
-        )
+        with straight_through.rounded():
+            step_losses = fitting_gradients(
+                micro_batch, model, method, settings, reference, pairs, parameters, weight.value
+            )
         loss = step_losses[0] + weight.value * step_losses[1]
         where = f"{method.name}: %s at step {step} of {steps}"
         clipped = clip(where, loss, step_losses, parameters, settings.max_grad_norm)
