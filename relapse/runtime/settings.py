@@ -92,6 +92,8 @@ def json_schema(settings: type[Settings]) -> dict[str, Any]:
         found = {key: inline(item) for key, item in value.items() if key not in ("$defs", "$ref")}
         if "additionalProperties" in found:  # a class, whose name says nothing to a user
             found.pop("title", None)
+        if found.get("description") == Settings.__doc__:  # a class without a text of its own
+            found.pop("description")
         return found | ({"description": " ".join(found["description"].split())} if "description" in found else {})
 
     return inline(schema)

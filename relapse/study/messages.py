@@ -91,7 +91,8 @@ def _explain(error: Any) -> Iterable[Problem]:
         others = schema.get("additionalProperties")
         parts = {name: schema["properties"].get(name, others) for name in error.validator_value if name not in value}
         return [
-            ((*key, name), f"missing; must be {wanted(part)}. {part['description']}") for name, part in parts.items()
+            ((*key, name), f"missing; must be {wanted(part)}. {part.get('description', '')}".rstrip())
+            for name, part in parts.items()
         ]
     if error.validator == "oneOf":
         if not isinstance(value, dict):
