@@ -31,4 +31,5 @@ rule all:
         rules.comparison.output if PRODUCTS.published else [],
         expand(rules.figure.output, figure=PRODUCTS.figures),
         rules.timings.output,
+        rules.costs.output if GRAPH.runs else [],
         GRAPH.kept_checkpoints,

@@ -141,6 +141,28 @@ rule counterfactual:
         " --out {output} > {log} 2>&1"
 
 
+rule costs:
+    input:
+        timings=[f"{RESULTS}/benchmarks/unlearn/{run}.json" for run in GRAPH.runs],
+        models=[f"{RESULTS}/models/{run}" for run in GRAPH.runs],
+    output:
+        f"{RESULTS}/costs.csv",
+    log:
+        log_of("costs", "costs"),
+    localrule: True
+    conda:
+        "../envs/conda.yaml"
+    params:
+        runs=GRAPH.runs,
+        folder=subpath(output[0], parent=True),
+        source=source("scripts/costs.py"),
+    message:
+        "What every unlearning run took: {output}"
+    shell:
+        "python -m scripts.costs --benchmarks-dir {params.folder}/benchmarks/unlearn --models-dir {params.folder}/models"
+        " --out {output} {params.runs} > {log} 2>&1"
+
+
 rule timings:
     input:
         [f"{RESULTS}/benchmarks/{item}.json" for item in GRAPH.timed],

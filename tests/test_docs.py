@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from relapse.analysis import models_table, timings
+from relapse.analysis.costs import Cost
 from relapse.analysis.counterfactual import Part
 from relapse.analysis.recovery import Recovery
 from relapse.analysis.retained import Retained
@@ -20,6 +21,7 @@ COLUMNS = {
     "absorption.csv": absorption_table.COLUMNS,
     "counterfactual.csv": [field.name for field in fields(Part)],
     "models.csv": models_table.ENDED,
+    "costs.csv": [field.name for field in fields(Cost)],
     "timings.csv": [*timings.PARTS, timings.REST],
 }
 

@@ -85,7 +85,8 @@ def test_a_digest_covers_imports_at_any_depth_and_nothing_else(project):
 
 
 def test_table_and_figure_jobs_import_neither_torch_nor_pydantic():
-    scripts = ["collect", "retained", "recovery", "table", "models_table", "absorption_table", "timings", "figure"]
+    scripts = ["collect", "retained", "recovery", "table", "models_table", "absorption_table", "timings", "costs"]
+    scripts += ["figure"]
     figures = [f"relapse.report.{file.stem}" for file in (ROOT / "relapse" / "report").glob("*_figure.py")]
     for script in [f"scripts.{name}" for name in scripts] + figures:
         code = f"import sys, {script}; print({{'torch', 'pydantic'}} & set(sys.modules))"

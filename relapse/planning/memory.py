@@ -112,17 +112,8 @@ def unlearning(
         kept = 0.0 if adapted else weights
     elif settings.reference == "cache" and not on_gpu:
         kept = reference_table(model, settings, width, tokens)
-    # Beside the gradient: the forget gradient of a mask of rows, and the sum of a batch's parts, both in float32.
-    in_float32 = 4 / width
-    rows = in_float32 if sure and sure.mask == "row" else 0
-    if settings.sam_rho is not None:  # its gradient at the weights, that uphill, and the weights to go back to
-        rows = 2 * in_float32 + 1
+    rows, states = beside_gradients(settings, width), between_steps(settings, width)
     unrounded = model.linear * width if settings.quantization_aware else 0
-    if windows < settings.batch_size and width < 4 and not adapted:
-        rows += in_float32 - 1  # a part's gradient is let go as it is added
-    # Between steps: the optimiser's states, and copies that rounding or a task vector keeps.
-    states = MOMENTS.get(settings.optimizer, 2 * width) / width + (2 if settings.storage == "bfloat16_kahan" else 0)
-    states += 2 if method.negated else 0  # the target; the reinforced weights while the negated ones are looked at
     peak = max(
         weights + states * trained + passing(windows, *halves) + rows * trained + unrounded,
         weights + (states + 1 + rows) * trained + largest(model, width) + unrounded,
@@ -141,6 +132,25 @@ def unlearning(
         merged = model.linear * 4 if settings.storage == "float32" else model.linear * width
         peak = max(peak, weights - model.linear * width + merged + trained + 2 * largest(model, 4))
     return FIXED + kept + max(peak, loading(model, width, on_gpu))
+
+
+def beside_gradients(settings: MethodSettings, width: int) -> float:
+    """What a step keeps beside the gradient, in float32, in weights that are trained."""
+    in_float32 = 4 / width
+    if settings.sam_rho is not None:  # the forget gradient at the weights, that uphill, and the weights to go back to
+        return 2 * in_float32 + 1
+    kept = in_float32 if isinstance(settings, Sure) and settings.mask == "row" else 0.0  # the forget gradient
+    windows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
+    if windows < settings.batch_size and width < 4 and settings.parameters != "lora":
+        kept += in_float32 - 1  # the sum of a batch's parts, where a part's gradient is let go as it is added
+    return kept
+
+
+def between_steps(settings: MethodSettings, width: int) -> float:
+    """The optimiser's states, and copies that rounding or a task vector keeps, in weights that are trained."""
+    states = MOMENTS.get(settings.optimizer, 2 * width) / width + (2 if settings.storage == "bfloat16_kahan" else 0)
+    # The target; the reinforced weights while the negated ones are looked at.
+    return states + (2 if METHODS.get(settings.method).negated else 0)
 
 
 def adapters(model: Architecture, rank: int) -> int:

@@ -148,6 +148,11 @@ class Graph:
         return self.each(self.methods)
 
     @cached_property
+    def runs(self) -> list[str]:
+        """corpus/method/seedN of every unlearning run."""
+        return self.each(self.unlearned)
+
+    @cached_property
     def on_grids(self) -> list[str]:
         """What of every update survives where weights are rounded one by one."""
         return [self.path("absorption", item, f"{name}.json") for item in self.updates for name in self.rounding]
@@ -179,7 +184,7 @@ class Graph:
         return [
             *(f"evaluate/{item}" for item in jobs),
             *(f"attack/{item}" for name in self.attacks for item in self.each(self.applied_to(name), name)),
-            *(f"unlearn/{item}" for item in self.each(self.unlearned)),
+            *(f"unlearn/{item}" for item in self.runs),
             *(f"train/{item}" for item in trained),
         ]
 

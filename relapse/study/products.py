@@ -72,6 +72,10 @@ class Products:
             ),
             "grid": (four_bit and plain, graph.on_grids),
             "sure": (four_bit and self._sure, [f"{result}/metrics.csv"]),
+            "costs": (
+                any(entry.sam_rho or entry.quantization_aware for entry in graph.study.runs().values()),
+                [f"{result}/recovery.csv", f"{result}/costs.csv"],
+            ),
             "hidden": (graph.attacks, [f"{result}/recovery.csv"]),
             "calibration": (
                 self._rounding_by_text and any(self.averaged(name) for name in graph.methods),
@@ -82,9 +86,12 @@ class Products:
 
     def category(self, figure: str) -> str:
         """The chapter of the report that a figure stands in."""
-        return {"retained_knowledge": "2 Retained knowledge", "calibration": "4 Recovery", "hidden": "4 Recovery"}.get(
-            figure, "5 Why"
-        )
+        return {
+            "retained_knowledge": "2 Retained knowledge",
+            "calibration": "4 Recovery",
+            "hidden": "4 Recovery",
+            "costs": "4 Recovery",
+        }.get(figure, "5 Why")
 
     @cached_property
     def summary(self) -> dict:
