@@ -162,7 +162,7 @@ def absorption(
         sizes.append(some((change.abs() / grid.local_step(before))[change != 0]))
     outside = sum(
         (unlearned[name] - target[name]).square().sum(dtype=torch.float64).item()
-        for name in target.keys() - set(layers)
+        for name in sorted(target.keys() - set(layers))  # in one order, so that two runs give the same digits
     )
     return total.shares() | {
         "outside": _ratio(outside, outside + total.squared),
