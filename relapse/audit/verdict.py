@@ -63,13 +63,16 @@ def count(findings: Path) -> Iterator[dict[str, str | int]]:
     """The rows of track_record.csv, from the absorption and recovery tables of docs/findings/."""
     for path in sorted(findings.glob("*-absorption.csv")):
         study = path.name.removesuffix("-absorption.csv")
+        recovery = findings / f"{study}-recovery.csv"
+        if not recovery.is_file():  # nothing was scored
+            continue
         shares: dict[tuple[str, ...], list[float]] = {}
         for row in _rows(path):
             if row["surviving"]:
                 key = row["corpus"], row["model"], row["quantizer"]
                 shares.setdefault(key, []).append(float(row["surviving"]))
         cells: Counter = Counter()
-        for row in _rows(findings / f"{study}-recovery.csv"):
+        for row in _rows(recovery):
             found = shares.get((row["corpus"], row["model"], row["quantizer"]))
             if row["metric"] == "knowledge" and found and row["verdict"] in OUTCOMES:
                 cells[of_share(sum(found) / len(found)), row["verdict"]] += 1

@@ -66,21 +66,23 @@ def formats_figure(study: Study, cells: pd.DataFrame) -> plt.Figure:
             style: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 8.5}
             axes.legend(title="edge: weights\nbelow it move", **style)
         note = f"{method}, constant rate, mean over seeds. Dashed: zero's cell is as wide as the edge of that colour; "
-        note += "by the theory knowledge comes back to the right of it. Models that forgot nothing are left out."
+        note += "by the theory knowledge comes back to the right of it. The title has medians over cells, and how many "
+        note += "there are. Models that forgot nothing are left out."
         heading(figure, _title(shown), note)
     return figure
 
 
 def _title(shown: pd.DataFrame) -> str:
-    """How often knowledge comes back on either side of the edge."""
+    """How much comes back on either side of the edge."""
     if shown.empty:
         return "Nothing was forgotten, so that nothing can come back"
     wider = shown["zero_cell"] > shown["reach"]
     parts = [
-        f"{(side['verdict'] == 'recovered').sum()} of {len(side)} cells where zero's cell is {name} than the edge"
+        f"where it is {name}, {100 * side['recovered'].median():.0f} % comes back ({len(side)})"
         for name, side in (("wider", shown[wider]), ("narrower", shown[~wider]))
+        if len(side)
     ]
-    return f"Knowledge comes back in {parts[0]}, {parts[1]}"
+    return f"Zero's cell against the edge: {'; '.join(parts)}".replace("-0 %", "0 %")
 
 
 def draw(study: Study, files: Sequence[Path]) -> plt.Figure:
