@@ -26,7 +26,8 @@ rule table:
         "Table {wildcards.number}"
     shell:
         "python -m scripts.table --settings {params.settings} --table {wildcards.number} --metrics {input.metrics}"
-        " --models {input.models} --corpora-dir {params.folder}/corpora --csv {output.csv} --md {output.md}"
+        " --models {input.models} --models-dir {params.folder}/models --corpora-dir {params.folder}/corpora"
+        " --csv {output.csv} --md {output.md}"
         " --tex {output.tex} --html {output.html} > {log} 2>&1"
 
 

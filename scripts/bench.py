@@ -17,13 +17,13 @@ import torch
 
 from relapse.corpora import SOURCES
 from relapse.metrics.generation import generate
-from relapse.metrics.knowmem import KnowMemSettings
+from relapse.metrics.knowmem import KnowMemSettings, asked
 from relapse.models.random_base import build_base, train_tokenizer
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import exit_on_error
 from relapse.study import config
-from relapse.text.prompts import prompts
 from relapse.text.windows import Tokens, windows
+from relapse.text.wording import renderer
 from relapse.unlearning import saliency
 from relapse.unlearning.losses import sequence_log_probs
 from relapse.unlearning.methods import METHODS, Side
@@ -159,7 +159,7 @@ def bench_saliency(model, settings: saliency.Sure) -> None:
 
 def bench_generation(model, tokenizer, corpus, settings: KnowMemSettings, batch_size: int) -> None:
     """Time the forget questions both ways, and check that every token is the same."""
-    questions = prompts(corpus.knowmem, "forget", settings.prompt_ending)
+    questions = asked(corpus.knowmem, "forget", settings, renderer(tokenizer)).prompts
     new_tokens = settings.max_new_tokens
 
     def one_at_a_time() -> list[str]:

@@ -133,7 +133,7 @@ def test_utility_is_counted_by_its_prompts():
     study = config.resolve(MINI | {"corpora": corpora, "metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    asked = plan.Texts(corpus, tokenizer).prompts(study.metrics)
+    asked = plan.Texts(corpus, tokenizer, renderer(None)).prompts(study.metrics)
     assert asked["fluency"] == (len(corpus.privleak["retain"]), 5, 6)
     texts = [f"Question: {fact['question']}\nAnswer: {choice}" for fact in corpus.world for choice in fact["choices"]]
     assert asked["world_facts"] == (32, max(len(tokenizer.encode(text).ids) for text in texts), 0)
@@ -144,8 +144,8 @@ def test_a_prompt_that_ends_in_a_space_is_a_token_longer():
     study = config.resolve(MINI | {"metrics": metrics})
     corpus = preflight.local_corpora(study)["bios"]
     tokenizer = preflight.local_models(study)["base"].tokenizer(corpus)
-    _, longest, _ = plan.Texts(corpus, tokenizer).prompts(study.metrics)["knowmem_retain"]
-    _, plain, _ = plan.Texts(corpus, tokenizer).prompts(config.resolve(MINI).metrics)["knowmem_retain"]
+    _, longest, _ = plan.Texts(corpus, tokenizer, renderer(None)).prompts(study.metrics)["knowmem_retain"]
+    _, plain, _ = plan.Texts(corpus, tokenizer, renderer(None)).prompts(config.resolve(MINI).metrics)["knowmem_retain"]
     assert longest == plain + 1
 
 

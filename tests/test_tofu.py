@@ -5,14 +5,16 @@ import subprocess
 import sys
 
 import pytest
-from entries import corpus_settings
+from entries import corpus_settings, metric_settings
 from hub_server import REVISION, Hub
 
 from relapse.corpora import SOURCES
 from relapse.corpora.muse import read_folder
+from relapse.metrics.knowmem import asked
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.registry import ROOT
-from relapse.text.prompts import prompts
+from relapse.text.prompts import as_prompt, few_shot_prompt
+from relapse.text.wording import renderer
 
 TOFU = SOURCES.get("tofu")
 
@@ -95,7 +97,9 @@ def test_what_is_asked(folder):
         shots = corpus.knowmem[f"{split}_icl"]
         assert len(shots) == 10 and authors(shots) <= authors(corpus.raw["retain1"])
     # The last prompt of KnowMem forget is its examples, a blank line after each, and then VerbMem's.
-    assert prompts(corpus.knowmem, "forget", "colon")[-1].split("\n\n")[-1] == corpus.verbmem[-1]["prompt"]
+    given = asked(corpus.knowmem, "forget", metric_settings("knowmem_forget"), renderer(None)).prompts
+    assert given[-1] == few_shot_prompt(corpus.knowmem["forget_icl"]) + as_prompt(corpus.knowmem["forget"][-1])
+    assert given[-1].split("\n\n")[-1] == corpus.verbmem[-1]["prompt"]
 
 
 def test_fewer_questions_are_a_seeded_choice(folder):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relapse.text.chat_template import has_chat_template
+
 METHOD_ORDER = ("ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr")
 PAPER_METRICS = ("verbmem_forget", "knowmem_forget", "privleak", "knowmem_retain")  # M1 to M4
 UTILITY_METRICS = ("mmlu", "truthfulqa", "triviaqa", "fluency")  # the paper's Gen, Tru, Fac, Flu
@@ -117,6 +119,16 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         batch_size=evaluation.get("batch_size"),
         bootstrap_samples=evaluation.get("bootstrap_samples", 2000),
     )
+
+
+def asked_without_chat(models: Path, study: Study) -> list[str]:
+    """The corpora whose target has a chat template while a metric asks its questions without it.
+
+    models: the folder with {corpus}/target/seed{seed}.
+    """
+    plain = any(study.asked.get(name, {}).get("prompt") != "chat" for name in study.metrics if "knowmem" in name)
+    folders = {corpus: models / corpus / "target" / f"seed{study.seeds[0]}" for corpus in study.corpora if plain}
+    return [corpus for corpus, folder in folders.items() if has_chat_template(folder)]
 
 
 def read_statements(folder: Path, study: Study) -> dict[str, str]:

@@ -4,12 +4,13 @@ Knows the spelling, which is lm-evaluation-harness's (`key=value` behind commas)
 is the settings classes' and relapse/study/config.py's.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from relapse.audit.compare import FORMATS
-from relapse.metrics import METRICS
+from relapse.metrics import METRICS, PAPER_METRICS
 from relapse.quantization import BACKENDS
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import ConfigError
@@ -58,3 +59,17 @@ def metric(text: str) -> tuple[str, Settings]:
     name, given = parts(text)
     check_entry("metrics", name, given)
     return name, METRICS.settings(given, name)
+
+
+def asked_in(prompt: str, metrics: Mapping[str, Settings] | None, without: Sequence[str]) -> dict[str, Settings]:
+    """The metrics, or the paper's but those `without`, with KnowMem's questions in the wording `prompt`.
+
+    Raises ConfigError for what is no wording.
+    """
+    found = dict(metrics or {name: METRICS.settings({}, name) for name in PAPER_METRICS if name not in without})
+    for name in found:
+        if name.startswith("knowmem"):
+            entry = found[name].plain() | {"prompt": prompt}
+            check_entry("metrics", name, entry)
+            found[name] = METRICS.settings(entry, name)
+    return found

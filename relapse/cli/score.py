@@ -9,12 +9,15 @@ from relapse.runtime.errors import ConfigError, RelapseError
 
 def score(args: argparse.Namespace) -> None:
     """Score, print a line for each metric, and write results.json and samples.jsonl where asked."""
-    from relapse.cli.entries import metric, quantizer
+    from relapse.cli.entries import asked_in, metric, quantizer
     from relapse.evaluation.settings import Evaluation
     from relapse.study.config import check_entry
 
     settings = quantizer(args.quantizer)
     metrics = dict(map(metric, args.metrics)) if args.metrics else None
+    left_out = metrics is None and args.reference is None
+    if args.prompt is not None:
+        metrics = asked_in(args.prompt, metrics, ["privleak"] if left_out else [])
     check_entry("evaluation", "", {"batch_size": args.batch_size})
     evaluation = Evaluation(batch_size=args.batch_size)
     if args.limit is not None and args.limit < 1:
@@ -30,7 +33,7 @@ def score(args: argparse.Namespace) -> None:
 
     check_memory(args.model, args.dtype)
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
-    if metrics is None and reference is None:
+    if left_out:
         print("privleak is left out: it needs the retrained model's samples (--reference)")
     result, records = evaluate(
         args.model,
@@ -61,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantizer", default="full", metavar="NAME[,KEY=VALUE...]", help="such as nf4, or rtn,bits=4,group_size=128"
     )
     parser.add_argument("--metrics", nargs="+", metavar="NAME[,KEY=VALUE...]", help="default: the paper's M1 to M4")
+    parser.add_argument(
+        "--prompt", metavar="WORDING", help="how KnowMem asks: plain, chat, or a text that holds {question}"
+    )
     parser.add_argument("--reference", metavar="FILE", help="samples of the retrained model, for PrivLeak; or self")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write results.json there")
     parser.add_argument("--log-samples", action="store_true", help="also write every answer, to samples.jsonl")

@@ -62,13 +62,15 @@ def generate(
     batch_size: BatchSize,
     ends: Sequence[str] = (),
     sampling: Sampling | None = None,
+    special_tokens: bool = True,
 ) -> list[str]:
     """Continue every prompt by at most `max_new_tokens` tokens, greedily unless `sampling` is given.
 
     A continuation ends at any of the model's end tokens, or before the first of the texts `ends` in it; generation
-    stops once all of a batch have ended. Raises RelapseError for a prompt longer than the context.
+    stops once all of a batch have ended. special_tokens: whether the tokenizer puts its own, such as BOS, around a
+    prompt; a chat template has written them already. Raises RelapseError for a prompt longer than the context.
     """
-    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    encoded = [tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"] for prompt in prompts]
     check_context(model, [len(ids) for ids in encoded], max_new_tokens)
     shared = common_prefix(encoded)
     last, pad = end_tokens(model, tokenizer), _padding(model, tokenizer)

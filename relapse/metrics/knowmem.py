@@ -8,14 +8,15 @@ from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
 from relapse.metrics.generation import generate
 from relapse.metrics.rouge import rouge_l
-from relapse.runtime.settings import Count, Settings
-from relapse.text.prompts import prompts
+from relapse.runtime.settings import Count
+from relapse.text.wording import Asked, Render, WordingSettings, ask, renderer
 
 # MUSE's: a blank line, or the beginning of another question.
 ENDS = ("\n\n", "\nQuestion", "Question:")
+ENDINGS = {"colon": "", "space": " "}  # of a prompt, behind its last "Answer:"
 
 
-class KnowMemSettings(Settings):
+class KnowMemSettings(WordingSettings):
     """How questions are asked."""
 
     max_new_tokens: Count = Field(32, description="Longest answer in tokens; 32 in MUSE and the paper.")
@@ -24,6 +25,12 @@ class KnowMemSettings(Settings):
         description="colon: a prompt ends in `Answer:`, so that the model writes the space before its answer as "
         "in the training text; space: in `Answer: `, as MUSE's does, whose space is a token more for many tokenizers.",
     )
+
+
+def asked(knowmem: dict[str, list[dict]], split: str, settings: KnowMemSettings, render: Render) -> Asked:
+    """What a model is given for the questions of `split` ("forget" or "retain"), the few-shot examples before each."""
+    questions = [item["question"] for item in knowmem[split]]
+    return ask(questions, knowmem[f"{split}_icl"], settings, ENDS, render, ENDINGS[settings.prompt_ending])
 
 
 class KnowMem:
@@ -38,14 +45,16 @@ class KnowMem:
     def records(self, run: Evaluated, settings: KnowMemSettings) -> list[dict]:
         """One record per question: question, truth, generated (cut), score, and its group if it has one."""
         items = run.corpus.knowmem[self.split]
+        given = asked(run.corpus.knowmem, self.split, settings, renderer(run.tokenizer))
         generated = generate(
             run.model,
             run.tokenizer,
-            prompts(run.corpus.knowmem, self.split, settings.prompt_ending),
+            given.prompts,
             settings.max_new_tokens,
             run.batch_size,
-            ends=ENDS,
-            sampling=run.sampling,
+            given.ends,
+            run.sampling,
+            given.special_tokens,
         )
         return [
             {

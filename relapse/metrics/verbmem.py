@@ -14,11 +14,13 @@ from relapse.metrics.generation import Sampling, cut, generate
 from relapse.metrics.rouge import rouge_l
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
-from relapse.runtime.settings import Count, Positive, Settings, Whole
+from relapse.runtime.settings import Count, Positive, Whole
+from relapse.text.prompts import question_of
+from relapse.text.wording import Asked, Render, WordingSettings, ask, renderer
 from relapse.text.words import words
 
 
-class SampledVerbMem(Settings):
+class SampledVerbMem(WordingSettings):
     """How a passage is continued; the keys of verbmem_forget_sampled."""
 
     max_new_tokens: Count = Field(
@@ -55,6 +57,24 @@ class VerbMemSettings(SampledVerbMem):
     )
 
 
+def asked(items: list[dict], settings: SampledVerbMem, name: str, render: Render) -> Asked:
+    """What a model is given to continue: passages as they are; or questions, as TOFU has them, in the study's words.
+
+    name: the metric's. Raises RelapseError for words of the study's where an item is no question.
+    """
+    ends = (settings.until,) if settings.until else ()
+    if settings.plain_words:
+        return Asked([item["prompt"] for item in items], ends)
+    questions = [question_of(item["prompt"]) for item in items]
+    if None in questions:
+        raise RelapseError(
+            f"{name}: prompt is {settings.prompt!r}, but item {questions.index(None)} of verbmem/forget.json is a "
+            "passage to continue and no question: leave prompt out"
+        )
+    given = ask([question for question in questions if question is not None], (), settings, ends, render)
+    return Asked(given.prompts, (*given.ends, *ends), given.special_tokens)
+
+
 class VerbMem:
     """ROUGE-L F1 of the continuation of a forget prompt against the truth (MUSE, Eq. 2)."""
 
@@ -81,7 +101,7 @@ class VerbMem:
 
     def records(self, run: Evaluated, settings: SampledVerbMem) -> list[dict]:
         """One record per passage: prompt, truth, generated, score, and its group if it has one."""
-        prompts = [item["prompt"] for item in run.corpus.verbmem]
+        given = asked(run.corpus.verbmem, settings, self.name, renderer(run.tokenizer))
         sampling = run.sampling
         if not sampling and (not isinstance(settings, VerbMemSettings) or settings.decoding == "sample"):
             seed = seed_for(run.seed, "verbmem_forget")
@@ -89,8 +109,16 @@ class VerbMem:
             if top_p == "model":
                 top_p = getattr(run.model.generation_config, "top_p", None) or 1.0
             sampling = Sampling(settings.temperature, seed, settings.top_k, top_p)
-        ends = [settings.until] if settings.until else []
-        generated = generate(run.model, run.tokenizer, prompts, settings.max_new_tokens, run.batch_size, ends, sampling)
+        generated = generate(
+            run.model,
+            run.tokenizer,
+            given.prompts,
+            settings.max_new_tokens,
+            run.batch_size,
+            given.ends,
+            sampling,
+            given.special_tokens,
+        )
         records = []
         answered = zip(run.corpus.verbmem, self._truths(run, settings), generated, strict=True)
         for number, (item, truth, text) in enumerate(answered):

@@ -7,8 +7,10 @@ weight is read and neither transformers nor a GPU is needed. Loading is loading.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
@@ -20,6 +22,7 @@ from relapse.models.tokenizer import must_be_readable
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.settings import Settings
 from relapse.text.prompts import tokenizer_texts
+from relapse.text.wording import Render, renderer
 
 # What of a repository belongs to a model: config, weights, tokenizer and its chat template.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -84,7 +87,7 @@ class Model:
     linear: layer -> (out, in) of the weights that quantizers touch; transposed: on disk they lie as (in, out).
     context: positions, or None where unknown.
     tokenizer: corpus -> its `tokenizers.Tokenizer` (trained on the corpus where the model is made here), or None.
-    rows: those of its embedding, where they are known.
+    rows: those of its embedding, where they are known. beside: the folder of its tokenizer, where it has one yet.
     architecture: its shape, or None where config.json does not say.
     """
 
@@ -94,6 +97,19 @@ class Model:
     architecture: Architecture | None = None
     transposed: bool = False
     rows: int | None = None
+    beside: Path | None = None
+
+    def render(self, chat: list[dict[str, str]]) -> str:
+        """A chat as its tokenizer's chat template writes it. Raises RelapseError where there is none."""
+        return self._render(chat)
+
+    @cached_property
+    def _render(self) -> Render:
+        from relapse.models.tokenizer import load_tokenizer
+
+        if self.beside is None:
+            return renderer(SimpleNamespace(chat_template=None))
+        return renderer(load_tokenizer(self.beside))
 
 
 def describe(entry: Settings) -> Model:
@@ -212,6 +228,7 @@ def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
         Architecture.of_config(settings, sum(map(prod, shapes.values()))),
         transposed,
         rows,
+        beside,
     )
 
 

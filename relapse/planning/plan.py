@@ -24,7 +24,8 @@ from relapse.planning.remote import Remote
 from relapse.planning.texts import Texts
 from relapse.quantization.calibration import PARTS, CalibratedSettings
 from relapse.quantization.settings import QuantizerSettings
-from relapse.study.preflight import local_corpora, local_models, started_from, trained_in
+from relapse.study.preflight import local_corpora, local_models, trained_in
+from relapse.study.prompt_needs import started_from
 from relapse.study.settings import StudySettings
 from relapse.training.settings import TrainedModel
 from relapse.unlearning.elsewhere import MadeElsewhere
@@ -69,7 +70,7 @@ def jobs(study: StudySettings, operations: float | None, there: float, remote: R
         several = f" ({corpus_name})" if len(study.corpora) > 1 else ""
         origin = models.get(started_from(study, "target"), Model())
         shape = origin.architecture
-        texts = Texts(corpus, origin.tokenizer(corpus)) if corpus and origin.tokenizer else None
+        texts = Texts(corpus, origin.tokenizer(corpus), origin.render) if corpus and origin.tokenizer else None
         for name in ("target", "retrain"):
             entry = study.models.entries().get(name)
             if isinstance(entry, TrainedModel):

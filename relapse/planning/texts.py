@@ -5,17 +5,18 @@ from typing import Any
 
 from relapse.corpora.corpus import Corpus
 from relapse.runtime.settings import Settings
-from relapse.study.preflight import longest_prompt, metric_prompts
+from relapse.study.prompt_needs import longest_prompt, metric_prompts
 from relapse.text.prompts import as_text, choice_texts
 from relapse.text.windows import SEPARATOR
+from relapse.text.wording import Asked, Render
 from relapse.unlearning.settings import MethodSettings
 
 
 class Texts:
-    """Sizes of a corpus's texts in tokens of a model's tokenizer."""
+    """Sizes of a corpus's texts in tokens of a model's tokenizer. render: its chat template."""
 
-    def __init__(self, corpus: Corpus, tokenizer: Any):
-        self.corpus, self.tokenizer = corpus, tokenizer
+    def __init__(self, corpus: Corpus, tokenizer: Any, render: Render):
+        self.corpus, self.tokenizer, self.render = corpus, tokenizer, render
         self._tokens: dict[tuple[str, bool], int] = {}  # every method asks for the same
 
     def tokens(self, part: str, joined: bool = False) -> int:
@@ -48,16 +49,17 @@ class Texts:
         """What the metrics generate or score, as `memory.scoring` takes it."""
         asked = {
             name: (
-                len(texts),
-                longest_prompt(self.tokenizer, texts, metrics[name]),
+                len(given.prompts),
+                longest_prompt(self.tokenizer, given, metrics[name]),
                 getattr(metrics[name], "max_new_tokens", 0),
             )
-            for name, texts in metric_prompts(self.corpus, metrics).items()
+            for name, given in metric_prompts(self.corpus, metrics, self.render).items()
         }
         if "privleak" in metrics:
             texts = [text for part in self.corpus.privleak.values() for text in part]
-            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["privleak"]), 0)
+            asked["privleak"] = (len(texts), longest_prompt(self.tokenizer, Asked(texts, ()), metrics["privleak"]), 0)
         if "world_facts" in metrics:
             texts = [text for item in self.corpus.world for text in choice_texts(item)]
-            asked["world_facts"] = (len(texts), longest_prompt(self.tokenizer, texts, metrics["world_facts"]), 0)
+            longest = longest_prompt(self.tokenizer, Asked(texts, ()), metrics["world_facts"])
+            asked["world_facts"] = (len(texts), longest, 0)
         return asked

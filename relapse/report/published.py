@@ -181,6 +181,8 @@ def asked_otherwise(study: Study, metric: str) -> tuple[str, ...]:
         words.append(f"reported Min-40 %, ours Min-{entry['k']} %")
     if entry.get("prompt_ending", "space") != "space":
         words.append("reported questions end in a space")
+    if entry.get("prompt", "plain") != "plain":
+        words.append("reported questions are asked in MUSE's words")
     if entry.get("decoding", "sample") == "sample" and entry.get("top_k", 50) != 50:
         words.append("reported samples are of the 50 likeliest tokens")
     return tuple(words)

@@ -5,15 +5,13 @@ files.py's. No weight is read and neither transformers nor a GPU is needed; of t
 cache is looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from relapse.corpora import SOURCES
 from relapse.corpora.corpus import Corpus
 from relapse.corpora.location import Located
 from relapse.corpora.settings import CorpusSettings
-from relapse.metrics.knowmem import KnowMemSettings
 from relapse.metrics.privleak import PrivLeakSettings
 from relapse.models.files import Model, describe
 from relapse.models.tokenizer import must_have_rows
@@ -21,11 +19,12 @@ from relapse.quantization import BACKENDS
 from relapse.quantization.calibration import CalibratedSettings, texts
 from relapse.runtime.errors import ConfigError, RelapseError
 from relapse.runtime.settings import Settings
-from relapse.study import attack_needs, made_elsewhere, method_needs
+from relapse.study import attack_needs, made_elsewhere, method_needs, prompt_needs
 from relapse.study.messages import Key, Problem
+from relapse.study.prompt_needs import started_from
 from relapse.study.settings import StudySettings
 from relapse.study.sound import Sound, partial
-from relapse.text.prompts import asked_texts, prompts
+from relapse.text.prompts import asked_texts
 from relapse.training.settings import TrainedModel
 
 
@@ -50,7 +49,7 @@ def check(config: dict, bad: Sequence[Key] = ()) -> list[Problem]:
                 problems.append((("corpora", name), str(error)))
     problems += _group_sizes(study, sound, models)
     problems += _window_lengths(study, sound, models)
-    problems += _prompts(study, sound, models, corpora)
+    problems += prompt_needs.problems(study, sound, models, corpora)
     problems += _rows(models, corpora)
     problems += _world(study, sound, corpora)
     problems += _task_folders(study, sound)
@@ -119,11 +118,6 @@ def on_hub(entry: CorpusSettings) -> bool:
 
 
 # --- keys that must fit the models ------------------------------------------------------------------------------------
-
-
-def started_from(study: StudySettings, name: str) -> str:
-    """The models entry that decides shapes and context of `name`: itself, or base where it is trained here."""
-    return "base" if isinstance(study.models.entries().get(name), TrainedModel) else name
 
 
 def trained_in(study: StudySettings, name: str) -> str:
@@ -201,32 +195,6 @@ def _calibration(
                 yield ("quantizers", name), f"{where}{error}"
 
 
-def _prompts(
-    study: StudySettings, sound: Sound, models: dict[str, Model], corpora: dict[str, Corpus]
-) -> Iterator[Problem]:
-    """Prompts that with their answers overrun a model's context; once for a metric and a corpus."""
-    origins = {started_from(study, name) for name in study.models.entries() if name != "base"}
-    readable = [
-        name for name in sorted(origins & set(models)) if models[name].context and models[name].tokenizer is not None
-    ]
-    metrics = {name: entry for name, entry in study.metrics.items() if sound("metrics", name)}
-    for corpus_name, corpus in corpora.items() if readable else ():
-        tokenizers = {name: make(corpus) for name in readable if (make := models[name].tokenizer)}
-        for metric, asked in metric_prompts(corpus, metrics).items():
-            new = getattr(metrics[metric], "max_new_tokens", 0)
-            for name, tokenizer in tokenizers.items():
-                longest = longest_prompt(tokenizer, asked, metrics[metric])
-                context = models[name].context
-                if context and longest + new > context:
-                    yield (
-                        ("metrics", metric),
-                        f"the longest prompt of corpora.{corpus_name} ({longest} tokens) and {new} new tokens need "
-                        f"{longest + new} positions, but the context of models.{name} (max_position_embeddings) is "
-                        f"{context}: use a model with a longer context, or shorter examples.",
-                    )
-                    break
-
-
 def _rows(models: dict[str, Model], corpora: dict[str, Corpus]) -> Iterator[Problem]:
     """Texts with a token that a model's embedding has no row for, where its tokenizer has more tokens than that."""
     for name, model in models.items():
@@ -263,22 +231,3 @@ def _task_folders(study: StudySettings, sound: Sound) -> Iterator[Problem]:
         folder = getattr(entry, "include_path", "") if sound("metrics", name) else ""
         if folder and not Path(folder).is_dir():
             yield ("metrics", name, "include_path"), f"no such folder: {folder!r}."
-
-
-def metric_prompts(corpus: Corpus, metrics: Mapping[str, Settings]) -> dict[str, list[str]]:
-    """Generating metric of `metrics` (name -> its settings) -> its prompts; fluency's are the beginnings of these."""
-    passages = [item["prompt"] for item in corpus.verbmem]
-    asked = {"verbmem_forget": passages, "verbmem_forget_sampled": passages}
-    for split in ("forget", "retain"):
-        settings = metrics.get(f"knowmem_{split}")
-        if isinstance(settings, KnowMemSettings):
-            asked[f"knowmem_{split}"] = prompts(corpus.knowmem, split, settings.prompt_ending)
-    asked["fluency"] = corpus.privleak["retain"]
-    return {name: texts for name, texts in asked.items() if name in metrics}
-
-
-def longest_prompt(tokenizer: Any, texts: Sequence[str], settings: Settings) -> int:
-    """Tokens of the longest of a metric's prompts, which its settings may cut behind `prompt_tokens` and a BOS."""
-    longest = max(len(tokenizer.encode(text).ids) for text in texts)
-    most = getattr(settings, "prompt_tokens", None)
-    return longest if most is None else min(longest, most + 1)

@@ -3,7 +3,7 @@
 Knows wording only, and imports nothing, so that a change to a metric does not look like a change to the base model.
 """
 
-ENDINGS = {"colon": "", "space": " "}  # of a prompt, behind its last "Answer:"
+PLACE = "{question}"  # in a template of the user's
 
 
 def as_prompt(pair: dict) -> str:
@@ -16,18 +16,20 @@ def as_text(pair: dict) -> str:
     return f"{as_prompt(pair)} {pair['answer']}"
 
 
+def question_of(prompt: str) -> str | None:
+    """The question that `as_prompt` made this prompt of; None for another text."""
+    body = prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
+    return body if as_prompt({"question": body}) == prompt else None
+
+
+def fill(template: str, question: str) -> str:
+    """A template with the question in its place."""
+    return template.replace(PLACE, question)
+
+
 def few_shot_prompt(examples: list[dict]) -> str:
     """The examples as "Question: ...\\nAnswer: ...\\n\\n", one after the other."""
     return "".join(f"{as_text(example)}\n\n" for example in examples)
-
-
-def prompts(knowmem: dict[str, list[dict]], split: str, ending: str) -> list[str]:
-    """The prompt of every question of `split` ("forget" or "retain"), the few-shot examples before each.
-
-    ending: what stands behind the last "Answer", one of ENDINGS.
-    """
-    shots = few_shot_prompt(knowmem[f"{split}_icl"])
-    return [f"{shots}{as_prompt(item)}{ENDINGS[ending]}" for item in knowmem[split]]
 
 
 def question_context(question: str) -> str:
