@@ -1,5 +1,5 @@
 # Calibrated quantizers look at text, take longer, and write a checkpoint that scoring loads. The target's is kept, since
-# every method's absorption is measured against it; the others are deleted once used, unless the entry says keep.
+# every method's absorption is measured against it; the others are deleted once used, unless the entry sets keep.
 rule quantize:
     input:
         model=GRAPH.model("{model}"),

@@ -60,8 +60,8 @@ def main() -> None:
             rounded = None if args.checkpoint else partial(backend.rounded, settings=BACKENDS.settings(quantizer))
             found |= theory.predictions(walks, rounded)
             found |= {"deviation": spread, "zero_cell": theory.zero_cell(matrices, rounded) if rounded else None}
-        said = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
-        out.write_text(json.dumps(said | ended | found) + "\n")
+        what = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}
+        out.write_text(json.dumps(what | ended | found) + "\n")
         print(name, *(f"{key} {found[key]}" for key in ("surviving", "predicted", "changed", "unchanged_value")))
 
 

@@ -36,7 +36,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def quantization(entry: QuantizerSettings, model: Path, tokenizer, corpus, out: Path) -> Callable[[], object]:
-    """What quantizes the model in a directory as an entry says; calibrated ones write to `out`."""
+    """A function that quantizes the model in a directory by an entry; calibrated ones write to `out`."""
     backend = BACKENDS.get(entry.backend)
     if isinstance(backend, DataFree):
         return lambda: backend.load(model, entry)

@@ -1,4 +1,4 @@
-"""Check a study file before Snakemake reads it, and say what it will take: memory, disk and time of each kind of job.
+"""Check a study file before Snakemake reads it, and print what it will take: memory, disk and time of each kind of job.
 
 A study that cannot fit this machine is refused, with the settings that would. With --elsewhere its jobs run on other
 machines, each of which looks at its memory for itself; the disk is this one's.

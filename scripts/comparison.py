@@ -13,7 +13,7 @@ from relapse.runtime.errors import exit_on_error
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="what tables say of the study, as JSON")
+    parser.add_argument("--settings", type=json.loads, required=True, help="what tables state about the study, as JSON")
     parser.add_argument("--published", type=json.loads, required=True, help="corpus -> the paper's name, as JSON")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.csv")
     for kind in ("csv", "md", "tex", "html"):

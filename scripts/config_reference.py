@@ -29,7 +29,7 @@ HEAD = """# Configuration
 <!-- Written by `python -m scripts.config_reference`; edit the descriptions where the keys are defined. -->
 
 A study is one YAML file, such as `config.yaml`. relapse checks the whole file before anything runs, and reports every
-wrong key, value or path at once. A key without a default may be left out, unless the table says *required*. Write
+wrong key, value or path at once. A key without a default may be left out, unless the table has *required*. Write
 numbers as `1.0e-5`. The tables' first column names a key inside a mapping with a dot.
 """
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
@@ -73,7 +73,7 @@ def row(*cells: str) -> str:
 
 
 def default_of(key: str, part: Mapping[str, Any], required: Iterable[str]) -> str:
-    """What a key is where it is left out; nothing for a mapping, whose keys say it."""
+    """What a key is where it is left out; nothing for a mapping, whose keys have defaults of their own."""
     if part.get("type") == "object" and "default" in part:
         return ""
     return f"`{plain(part['default'])}`" if "default" in part else "required" if key in required else ""

@@ -134,13 +134,13 @@ def main() -> None:
         )
         if reference == "self":
             reference = records
-        said = {
+        what = {
             "corpus": args.corpus_name or args.corpus.name,
             "model": args.model_name or args.model.name,
             "seed": args.seed,
             "quantizer": name,
         }
-        out.write_text(json.dumps(said | result, indent=1) + "\n")
+        out.write_text(json.dumps(what | result, indent=1) + "\n")
         if args.records:
             write_records(records, args.records[place])
         print("\n".join(lines(result, name)))

@@ -20,7 +20,7 @@ from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.elsewhere import MadeElsewhere, settings_of
 
-# What training.json says of a model that no run of this study has made: nothing is known of its end.
+# training.json of a model that no run of this study has made: how its run ended is not known.
 NO_RUN = {"steps": None, "stopped_by": None, "unmet": [], "shares": {}}
 
 

@@ -1,6 +1,6 @@
 """docs/findings/predicted-drawn.csv: the predicted surviving share of drawn weights, at rates of published runs.
 
-Nobody here has the weights of a model of 7B or 8B. This says how much the prediction depends on their size and tails;
+Nobody here has the weights of a model of 7B or 8B. This shows how much the prediction depends on their size and tails;
 `relapse audit --predict` makes it from a checkpoint.
 """
 

@@ -75,7 +75,7 @@ def main() -> None:
 def quantize_elsewhere(args: argparse.Namespace, windows: list[list[int]]) -> None:
     """Run this program in `--python`, whose libraries may not read the tokenizer, with the text as tokens.
 
-    Raises RelapseError with what it says where it fails.
+    Raises RelapseError with its output where it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "windows.json"

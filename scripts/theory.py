@@ -35,7 +35,7 @@ def main() -> None:
             rounded = partial(backend.rounded, settings=settings)
             cells.append((theory.zero_cell([weight], rounded), name, rounded))
     cells.sort(key=lambda cell: -cell[0])
-    walks, said = {}, {}
+    walks, names = {}, {}
     for name, settings in study.runs().items():
         if settings.parameters == "lora":  # of which there is no prediction
             continue
@@ -45,9 +45,9 @@ def main() -> None:
         key = steps, *(getattr(settings, key) for key in WALKED_BY)
         if key not in walks:
             walks[key] = theory.walked({"layer": weight}, ["layer"], settings, steps, steps)
-            said[key] = name
-    print("| format | zero's cell, sigma |", *(f"`{name}` |" for name in said.values()))
-    print("|---|---:|" + "---:|" * len(said))
+            names[key] = name
+    print("| format | zero's cell, sigma |", *(f"`{name}` |" for name in names.values()))
+    print("|---|---:|" + "---:|" * len(names))
     for cell, name, rounded in cells:
         found = (theory.predictions(each, rounded).values() for each in walks.values())
         shares = ("{:.2f} ({:.2f}–{:.2f})".format(*values) for values in found)

@@ -39,7 +39,7 @@ def measure(run: Evaluated, metric: str, settings: Settings) -> float:
 
 
 def cut(tokenizer, texts: list[str], settings: MethodSettings, rng: random.Random) -> list[list[int]]:
-    """A part of the raw text in windows, as the method's entry says."""
+    """A part of the raw text in windows, as the method's entry asks."""
     if settings.windows == "concatenated":
         return concatenated_windows(tokenizer, texts, settings.max_length)
     return windows(tokenizer, texts, settings.max_length, rng)
@@ -49,7 +49,7 @@ def check_memory(target: Path, settings: MethodSettings, compute: str, parts: di
     """Raise RelapseError where the run would not fit, with the settings that would."""
     shape = fit.architecture(target)
     if shape is None:
-        print(f"{target}: its config.json does not say its shape, so that memory cannot be predicted")
+        print(f"{target}: its config.json does not give its shape, so memory cannot be predicted")
         return
     tokens = {part: sum(map(len, windows)) for part, windows in parts.items()}
 

@@ -27,8 +27,8 @@ def corpus(**keys):
 def test_only_the_answer_is_predicted(tiny_llama):
     tokenizer, model = load_tokenizer(tiny_llama), load_model(tiny_llama)
     ((window,),) = windows(tokenizer, [PAIR], [["Lund"]], 200)
-    said = tokenizer.decode(window[window.given :])
-    assert said == " Lund\n\n" and tokenizer.decode(window[: window.given]).endswith("Answer:")
+    text = tokenizer.decode(window[window.given :])
+    assert text == " Lund\n\n" and tokenizer.decode(window[: window.given]).endswith("Answer:")
     assert predicted(window) == len(window) - window.given
     with torch.no_grad():
         plain, tokens = (predict(model, [chosen, [3, 4, 5]]) for chosen in (list(window), window))
@@ -65,8 +65,8 @@ def test_retain_text_stands_before_a_question_and_is_not_predicted(tiny_llama):
     ((plain,), (longer,)) = windows(tokenizer, [PAIR], answers, 400)
     ((true,), (other,)) = windows(tokenizer, [PAIR], answers, 400, context, random.Random(0))
     for window, alone in ((true, plain), (other, longer)):
-        said = tokenizer.decode(window[: window.given])
-        assert all(f"{text}\n\n" in said for text in context) and said.endswith("born?\nAnswer:")
+        asked = tokenizer.decode(window[: window.given])
+        assert all(f"{text}\n\n" in asked for text in context) and asked.endswith("born?\nAnswer:")
         assert window[window.given :] == alone[alone.given :]
     assert true[: true.given] == other[: other.given]
     # Room for one of them alone beside the longer answer: none is cut.

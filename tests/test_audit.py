@@ -83,9 +83,9 @@ def test_a_merged_adapter_is_known_by_its_rank(tiny_llama, tmp_path):
     low = 0.05 * torch.randn(128, 3) @ torch.randn(3, 128)
     merged = copy(tiny_llama, tmp_path / "m", lambda n, t: t.float() + low if n == name else t.float())
     (found,) = compare(tiny_llama, [merged])
-    said = " ".join(describe(tiny_llama, found))
-    assert "rank 3: 100 % of the change of model.layers.0.self_attn.q_proj.weight" in said
-    assert "nothing changed in 13 of 14 matrices" in said
+    text = " ".join(describe(tiny_llama, found))
+    assert "rank 3: 100 % of the change of model.layers.0.self_attn.q_proj.weight" in text
+    assert "nothing changed in 13 of 14 matrices" in text
     assert "the target is stored in BF16 and the unlearned model in F32" in " ".join(found.notes)
     assert rank(torch.randn(128, 128)) is None
 

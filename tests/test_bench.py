@@ -18,9 +18,9 @@ def test_every_quantizer_has_its_seconds_for_a_million_weights(tmp_path):
     first, *lines = done.stdout.splitlines()
     # Two layers of four matrices of 64 x 64 and three of 64 x 128.
     assert "(0.08 million here)" in first
-    said = {name: words for name, *words in map(str.split, lines)}
-    assert said.keys() == study["quantizers"].keys()
-    assert "environment" in said["autoawq-int4"]
-    times = {name: float(words[0]) for name, words in said.items() if name != "autoawq-int4"}
+    rows = {name: words for name, *words in map(str.split, lines)}
+    assert rows.keys() == study["quantizers"].keys()
+    assert "environment" in rows["autoawq-int4"]
+    times = {name: float(words[0]) for name, words in rows.items() if name != "autoawq-int4"}
     assert times["full"] > 0 and times["full"] < times["gptq-int4"]
-    assert said["gptq-int4"][1:] == ["4", "x", "128"]
+    assert rows["gptq-int4"][1:] == ["4", "x", "128"]

@@ -375,7 +375,7 @@ def test_a_model_whose_tokenizer_is_elsewhere_on_the_hub(tiny_llama, tmp_path, m
     assert config.resolve(study) == resolved
     short.write_bytes((tiny_llama / "model.safetensors").read_bytes())
     assert config.resolve(study) == resolved
-    # Known now, so that what does not fit it is told.
+    # Known now, so that what does not fit it is reported.
     assert describe(HubModel.of(hub)).linear and describe(HubModel.of(hub)).tokenizer
     (line,) = problems(edited(*edits, ("quantizers/int4/group_size", 48)))
     assert line.startswith("quantizers.int4: does not fit models.target")

@@ -288,8 +288,8 @@ def test_empty_raw_texts_are_left_out_and_counted(folder, tmp_path):
     corpus = muse.read(corpus_settings("muse", path=str(folder)))
     assert corpus.raw["forget"] == ["Ada", "Ivo"] and corpus.raw["retain1"] == ["Mira"]
     assert corpus.facts["empty_texts"] == {"forget": 2, "retain1": 1}
-    said = "; 2 empty texts of raw/forget left out; 1 empty text of raw/retain1 left out"
-    assert corpus.facts["statement"] == f"MUSE's layout, read from {folder}{said}"
+    text = "; 2 empty texts of raw/forget left out; 1 empty text of raw/retain1 left out"
+    assert corpus.facts["statement"] == f"MUSE's layout, read from {folder}{text}"
     write(corpus, tmp_path / "made")
     assert read_folder(tmp_path / "made").facts == corpus.facts
     (folder / "raw/forget.json").write_text(json.dumps(["Ada", "", 3]))

@@ -17,7 +17,7 @@ def raising(error: Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (RelapseError("lower lr"), "error: lower lr"),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk"),
@@ -29,8 +29,8 @@ def raising(error: Exception):
         (MemoryError(), "out of memory: of this machine"),
     ],
 )
-def test_what_a_user_can_mend_is_said_without_a_traceback(error, told):
-    with pytest.raises(SystemExit, match=told) as caught:
+def test_what_a_user_can_mend_is_said_without_a_traceback(error, expected):
+    with pytest.raises(SystemExit, match=expected) as caught:
         exit_on_error(raising(error))
     assert str(caught.value).startswith("error: ")
 

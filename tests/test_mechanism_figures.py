@@ -13,11 +13,12 @@ import pytest
 from relapse.analysis.study import read_study
 from relapse.report.grid_figure import first_bucket, grid_figure, middle_rate
 from relapse.report.lr_figure import lr_figure
-from relapse.report.rows import read_cells
+from relapse.report.rows import STORAGE_LABELS, STORAGE_MARKERS, read_cells
 from relapse.report.style import write
 from relapse.report.sure_figure import compared, forgets, sure_figure
 from relapse.report.survival_figure import survival_figure
 from relapse.runtime.errors import RelapseError
+from relapse.unlearning.storage import STORAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 QUANTIZERS = {
@@ -214,3 +215,8 @@ def test_same_tables_same_bytes(study, cells, tmp_path):
         write(survival_figure(study, cells), tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_every_storage_has_a_label_and_a_marker():
+    assert set(STORAGE) < set(STORAGE_LABELS) == set(STORAGE_MARKERS)
+    assert len(set(STORAGE_MARKERS.values())) == len(STORAGE_MARKERS)

@@ -122,8 +122,8 @@ def test_the_predicted_peak_is_within_15_percent(built, size, job):
         "MALLOC_MMAP_THRESHOLD_": "1048576",
         "PYTHONPATH": str(ROOT),
     }
-    said = settings if kind == "score" else settings.plain()
-    command = [sys.executable, "-c", MEASURE, str(warm), str(sizes[size]), kind, json.dumps(said)]
+    given = settings if kind == "score" else settings.plain()
+    command = [sys.executable, "-c", MEASURE, str(warm), str(sizes[size]), kind, json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split()

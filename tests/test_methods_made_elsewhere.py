@@ -1,4 +1,4 @@
-"""Unlearned models that were made elsewhere and are no version of the study's target: what is said, and when."""
+"""Unlearned models that were made elsewhere and are no version of the study's target: what is reported, and when."""
 
 import json
 import shutil

@@ -112,11 +112,11 @@ def test_it_is_converted_once_and_linked_without_a_network(folder, tiny_llama, t
 
 
 def test_a_tokenizer_that_adds_bos_against_the_file_is_refused(folder, tiny_llama):
-    said = b"tokenizer.ggml.add_bos_token" + (7).to_bytes(4, "little")  # 7: a truth value
+    key = b"tokenizer.ggml.add_bos_token" + (7).to_bytes(4, "little")  # 7: a truth value
 
     def swapped(content):
-        assert content.count(said + b"\0") == 1
-        return content.replace(said + b"\0", said + b"\1")
+        assert content.count(key + b"\0") == 1
+        return content.replace(key + b"\0", key + b"\1")
 
     with pytest.raises(RelapseError, match=r"says add_bos_token true, but .* does not begin texts with '<s>'"):
         package.converted(entry(gguf_wheel(folder, tiny_llama, change=swapped)))

@@ -20,6 +20,7 @@ from relapse.study import config, preflight
 from relapse.study.settings import Models
 from relapse.text.prompts import tokenizer_texts
 from relapse.text.windows import concatenated_windows
+from relapse.text.wording import renderer
 from relapse.unlearning.elsewhere import settings_of
 
 CUDA = torch.cuda.is_available()

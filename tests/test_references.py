@@ -36,7 +36,7 @@ def test_a_reference_of_the_same_texts_and_k_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("reference", "told"),
+    ("reference", "expected"),
     [
         (None, "needs the records of the retrain model"),
         ([], "holds no PrivLeak records"),
@@ -48,8 +48,8 @@ def test_a_reference_of_the_same_texts_and_k_is_taken():
         ([{k: v for k, v in one.items() if k not in ("k", "text")} for one in made()], "another text forget/0"),
     ],
 )
-def test_what_differs_is_told_before_anything_is_scored(reference, told):
-    with pytest.raises(RelapseError, match=f"{told}"):
+def test_what_differs_is_told_before_anything_is_scored(reference, expected):
+    with pytest.raises(RelapseError, match=f"{expected}"):
         check(reference)
 
 

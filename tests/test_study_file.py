@@ -1,4 +1,4 @@
-"""A study file as YAML: what is no mapping, keys that stand twice, and how its problems are told."""
+"""A study file as YAML: what is no mapping, keys that stand twice, and how its problems are reported."""
 
 from pathlib import Path
 

@@ -197,6 +197,6 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     assert run.returncode == 0, run.stderr
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}
     # Named where it missed its rule, and nowhere else.
-    said = "npo_klr reached its limit of steps without meeting its stop rule (bios, seed 0: KnowMem forget 41 %"
-    assert said in (tmp_path / "tables/table1.md").read_text()
+    text = "npo_klr reached its limit of steps without meeting its stop rule (bios, seed 0: KnowMem forget 41 %"
+    assert text in (tmp_path / "tables/table1.md").read_text()
     assert "ga reached" not in (tmp_path / "tables/table1.md").read_text()

@@ -69,18 +69,18 @@ def test_only_tokens_that_occur_need_a_row(folder):
     known = read_model(folder)
     empty = {"verbmem": [], "knowmem": {}, "privleak": {}, "world": []}
     corpora = {text: SimpleNamespace(raw={"forget": [text]}, **empty) for text in ("Ada", "Ada Moss")}
-    ((key, told),) = _rows({"target": known}, corpora)
-    assert key == ("models", "target") and told.startswith("corpora.Ada Moss: the token 'Moss' (321) of 'Ada Moss'")
+    ((key, expected),) = _rows({"target": known}, corpora)
+    assert key == ("models", "target") and expected.startswith("corpora.Ada Moss: the token 'Moss' (321) of 'Ada Moss'")
 
 
 def test_a_tokenizer_model_alone_is_refused_in_the_same_words_before_and_in_a_job(folder, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    told = []
+    expected = []
     for read in (read_model, load_tokenizer):
         with pytest.raises(
             RelapseError, match=r"tokenizer\.model alone.*Convert it once.*writes tokenizer\.json"
         ) as caught:
             read(folder)
-        told.append(str(caught.value))
-    assert told[0] == told[1]
+        expected.append(str(caught.value))
+    assert expected[0] == expected[1]

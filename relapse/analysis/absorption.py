@@ -14,7 +14,7 @@ A calibrated quantizer rounds no weight by itself: GPTQ spreads the error of eac
 first. There Q(u) and Q(t) are the weights that its two checkpoints compute with, scaled back to the models' own (see
 `quantization/folding.py`). Q(u) - Q(t) then holds the noise of two calibrations as well, which the scalar product with
 the update averages out; the share is on average what it is above, while codes, a prediction and equal
-values (`unchanged_value`) say nothing there.
+values (`unchanged_value`) mean nothing there.
 
 Knows weights and grids; nothing of scores.
 """

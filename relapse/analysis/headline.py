@@ -21,13 +21,13 @@ def _interval(study: Study, reader: Reader) -> str:
     if len(study.seeds) > 1:
         return f"95 % t interval over {len(study.seeds)} seeds, training runs on the same corpus"
     unit = "people, all examples about one together" if reader.grouped else "examples"
-    return f"95 % interval of a paired bootstrap over {unit}; it says nothing about another training run"
+    return f"95 % interval of a paired bootstrap over {unit}; it does not cover another training run"
 
 
 def headline(study: Study, rows: list[Retained], reader: Reader, statements: dict[str, str]) -> str:
     """The text of headline.txt.
 
-    statements: corpus -> what it says of itself. `reader` has read the records, so that it knows how many examples
+    statements: corpus -> its own description. `reader` has read the records, so that it knows how many examples
     there are. bitsandbytes' formats stand apart from round-to-nearest; nothing is averaged over quantizers.
     """
     average = {row.quantizer: row for row in rows if row.model == AVERAGE}

@@ -1,6 +1,6 @@
 """Intervals and p values of what a study has measured: over people with one seed, over training runs with several.
 
-**One seed (S = 1).** Everything is said of one training run, and so is exploratory. The interval is the 95 % percentile
+**One seed (S = 1).** Everything is about one training run, and so is exploratory. The interval is the 95 % percentile
 interval of a bootstrap over clusters of examples (metrics/bootstrap.py): how the number would vary with other people,
 and nothing about another training run. A p value is a normal distribution's with the bootstrap's standard error.
 
@@ -81,7 +81,7 @@ def mean_interval(known: Known) -> tuple[float, float]:
 def share(above: Known, below: Known) -> tuple[float | None, float | None, float | None]:
     """above / below, and its 95 % interval by the module's rule.
 
-    All None where `below` is not positive; no interval where `below` cannot be told from 0.
+    All None where `below` is not positive; no interval where `below` cannot be distinguished from 0.
     """
     if below.measured <= 0:
         return None, None, None

@@ -21,7 +21,7 @@ Verdict, by a rule stated before any result:
 
 What the study predicted is the family `primary`: Holm's correction is over these rows alone, for each of the two
 questions. All other rows are `exploratory`, and corrected among themselves for each metric and question; those of one
-seed say nothing about another training run, whatever their p. `outcome` of a prediction, by its `expected`:
+seed do not cover another training run, whatever their p. `outcome` of a prediction, by its `expected`:
 
 - `recovered` or `not detected`: `held` where the verdict is this one, `failed` where it is the other one;
 - `equivalent`: `held` where it is, `failed` where the whole interval of the difference lies beyond EQUIVALENCE points;

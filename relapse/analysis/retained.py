@@ -46,7 +46,7 @@ class Retained:
 
 
 class Answer(NamedTuple):
-    """What is read of a record: its score, and whom it is about, if it says so."""
+    """What is read of a record: its score, and whom it is about, if it names one."""
 
     score: float
     group: str | None
@@ -105,7 +105,7 @@ def example_weights(corpus: str, groups: dict[str, list[str | None]], samples: i
 class Reader:
     """Reads what a study's models know: per seed, or of one seed on one fixed set of bootstrap replicates.
 
-    examples: (corpus, metric) -> ids, in order. grouped: whether records say whom they are about. Both are known of
+    examples: (corpus, metric) -> ids, in order. grouped: whether records name whom they are about. Both are known of
     the corpora that were read.
     """
 

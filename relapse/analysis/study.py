@@ -132,7 +132,7 @@ def asked_without_chat(models: Path, study: Study) -> list[str]:
 
 
 def read_statements(folder: Path, study: Study) -> dict[str, str]:
-    """corpus -> the sentence in which {folder}/{corpus}/corpus.json says what it is; '' where it says nothing."""
+    """corpus -> the sentence in which {folder}/{corpus}/corpus.json describes it; '' where there is none."""
     statements = {}
     for corpus in study.corpora:
         path = folder / corpus / "corpus.json"

@@ -3,7 +3,7 @@
 Reads two files per job below results/{study}/benchmarks/{rule}: a *.tsv is Snakemake's benchmark, the *.json beside it
 holds {"timings": {part: seconds}, "max_rss_mb": peak}, as measured in the job: Snakemake does not see how much a
 job takes that is forked elsewhere (job_server.py). Seconds are wall-clock seconds of jobs, summed; jobs that ran side
-by side count each. Which jobs belong to a study is the workflow's to say.
+by side count each. The workflow decides which jobs belong to a study.
 """
 
 import csv
@@ -20,7 +20,7 @@ REST = "rest"
 
 @dataclass
 class RuleTime:
-    """Time of all jobs of one rule. parts: seconds by part, as far as the jobs said; longest: the longest job."""
+    """Time of all jobs of one rule. parts: seconds by part, as far as jobs recorded them; longest: the longest job."""
 
     rule: str
     jobs: int = 0
@@ -36,7 +36,7 @@ class RuleTime:
 
 
 def _number(text: str | None) -> float:
-    """A benchmark's number; Snakemake writes - or NA for what a quick job did not live to tell."""
+    """A benchmark's number; Snakemake writes - or NA for a job that ended before it was measured."""
     try:
         return float(text or 0)
     except ValueError:
@@ -54,8 +54,8 @@ def read_timings(folder: Path, jobs: Sequence[Path]) -> list[RuleTime]:
         name = path.relative_to(folder).parts[0]
         rule = rules.setdefault(name, RuleTime(name))
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            parts, peak = said["timings"], said.get("max_rss_mb", 0.0)
+            watch = json.loads(path.read_text(encoding="utf-8"))
+            parts, peak = watch["timings"], watch.get("max_rss_mb", 0.0)
             with path.with_suffix(".tsv").open(newline="", encoding="utf-8") as file:
                 row = next(csv.DictReader(file, delimiter="\t"))
         except (OSError, ValueError, KeyError, StopIteration) as error:
@@ -71,7 +71,7 @@ def read_timings(folder: Path, jobs: Sequence[Path]) -> list[RuleTime]:
 
 
 def part_names(rules: list[RuleTime]) -> list[str]:
-    """The parts that any rule tells of, in the order in which a job goes through them."""
+    """The parts that any rule recorded, in the order in which a job goes through them."""
     found = {part for rule in rules for part in rule.parts}
     return [part for part in PARTS if part in found] + sorted(found - set(PARTS))
 

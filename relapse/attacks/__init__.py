@@ -48,8 +48,8 @@ class Attacked:
 class Attack:
     """What every attack gives.
 
-    `name` is what `attack:` says in the config, `settings` the class of such an entry, `examples` the own keys of some
-    small ones. changes_weights: `apply` does, so that they must not be packed. needs_quantizer: `quantizer` in its
+    `name` is the value of `attack:` in the config, `settings` the class of such an entry, `examples` the own keys of
+    some small ones. changes_weights: `apply` does, so that they must not be packed. needs_quantizer: `quantizer` in its
     settings names one. needs_target: it compares with the target's weights.
     """
 

@@ -1,6 +1,6 @@
 """Noise as large as a quantizer's error: w + n with n Gaussian and ||n|| = ||Q(w) - w||, matrix by matrix.
 
-A control. Where a grid brings knowledge back because it absorbs the update, noise does not; noise that does says that
+A control. Where a grid brings knowledge back because it absorbs the update, noise does not. If noise does too,
 any perturbation of this size would.
 """
 

@@ -4,7 +4,7 @@ With t the target's weights, u the unlearned model's and Q a format, over the ma
 
     surviving share = <Q(u) - Q(t), u - t> / ||u - t||^2
 
-as in analysis/absorption.py, which says more. One matrix at a time is read, of the target once for all unlearned
+as in analysis/absorption.py, which explains them. One matrix at a time is read, of the target once for all unlearned
 models. Knows weights and formats; what the numbers mean is verdict.py's and description.py's.
 """
 
@@ -116,8 +116,9 @@ def compare(
 ) -> list[Update]:
     """What each of the unlearned models has changed of the target, and what of it survives each format.
 
-    `report(done, whole)` hears of weights compared. Raises RelapseError before anything is read for models that are not
-    whole or not of one architecture; while reading, for weights that are not finite; and for an update that is none.
+    `report(done, whole)` gets the number of weights compared. Raises RelapseError before anything is read for models
+    that are not whole or not of one architecture; while reading, for weights that are not finite; and for an update
+    that is none.
     """
     formats = FORMATS if formats is None else formats
     known = must_match(target, unlearned)

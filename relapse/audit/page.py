@@ -59,8 +59,8 @@ def as_text(update: Update, sentences: Sequence[str]) -> str:
     lines = [str(update.folder), *(f"  {sentence}." for sentence in (*update.notes, *sentences)), ""]
     lines.append(f"  {'format':16}{'surviving':>10}{'worst':>8}  verdict")
     for row in rows(update):
-        said = row.unfit or row.verdict
-        lines.append(f"  {row.format:16}{_number(row.surviving):>10}{_number(row.worst):>8}  {said}")
+        outcome = row.unfit or row.verdict
+        lines.append(f"  {row.format:16}{_number(row.surviving):>10}{_number(row.worst):>8}  {outcome}")
     return "\n".join(lines)
 
 
@@ -113,12 +113,12 @@ def save(out: Path, target: Path, updates: Sequence[Update], sentences: Sequence
     models = [
         {
             "unlearned": str(update.folder),
-            "looks_like": list(said),
+            "looks_like": list(looks),
             "notes": update.notes,
             "formats": [asdict(row) | {"settings": FORMATS.get(row.format)} for row in rows(update)],
             "matrices": {name: survival.layers for name, survival in update.formats.items()},
         }
-        for update, said in zip(updates, sentences, strict=True)
+        for update, looks in zip(updates, sentences, strict=True)
     ]
     record = {name: dict(cells) for name, cells in verdict.track_record().items()}
     whole = {"target": str(target), "rule": legend()[0], "track_record": record, "models": models}
@@ -134,24 +134,24 @@ def save(out: Path, target: Path, updates: Sequence[Update], sentences: Sequence
 
 
 def _page(target: Path, updates: Sequence[Update], sentences: Sequence[Sequence[str]], picture: Path) -> str:
-    said = html.escape
+    escaped = html.escape
     image = base64.b64encode(picture.read_bytes()).decode()
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' "
         f"content='width=device-width'><title>relapse audit</title><style>{STYLE}</style></head><body>",
-        f"<h1>Does it stay unlearned?</h1><p>Target: <code>{said(str(target))}</code></p>",
+        f"<h1>Does it stay unlearned?</h1><p>Target: <code>{escaped(str(target))}</code></p>",
         f"<img alt='Surviving share of the update in every format' src='data:image/png;base64,{image}'>",
     ]
     for update, looks in zip(updates, sentences, strict=True):
-        parts.append(f"<h2><code>{said(str(update.folder))}</code></h2><ul>")
-        parts += [f"<li>{said(sentence)}.</li>" for sentence in (*update.notes, *looks)]
+        parts.append(f"<h2><code>{escaped(str(update.folder))}</code></h2><ul>")
+        parts += [f"<li>{escaped(sentence)}.</li>" for sentence in (*update.notes, *looks)]
         parts.append("</ul><table><tr><th>format</th><th>surviving</th><th>worst matrix</th><th>verdict</th></tr>")
         for row in rows(update):
             worst = f"{_number(row.worst)} {row.worst_matrix}"
             cells = (row.format, _number(row.surviving), worst, row.unfit or row.verdict)
             kind = row.verdict.replace(" ", "-")
-            inner = "".join(f"<td>{said(cell)}</td>" for cell in cells[:-1])
-            parts.append(f"<tr>{inner}<td class='{kind}'>{said(cells[-1])}</td></tr>")
+            inner = "".join(f"<td>{escaped(cell)}</td>" for cell in cells[:-1])
+            parts.append(f"<tr>{inner}<td class='{kind}'>{escaped(cells[-1])}</td></tr>")
         parts.append("</table>")
-    parts += ["<h2>How to read this</h2>", *(f"<p>{said(line)}</p>" for line in legend()), "</body></html>"]
+    parts += ["<h2>How to read this</h2>", *(f"<p>{escaped(line)}</p>" for line in legend()), "</body></html>"]
     return "\n".join(parts) + "\n"

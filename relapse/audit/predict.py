@@ -50,8 +50,8 @@ def predict(
 ) -> list[Prediction]:
     """A prediction for each format, of a model that is stored in bfloat16 while AdamW takes steps of about `lr`.
 
-    `report(done, whole)` hears of weights read. Raises RelapseError for a folder that is no whole model, and for
-    weights that are not finite.
+    `report(done, whole)` gets the number of weights read. Raises RelapseError for a folder that is no whole model, and
+    for weights that are not finite.
     """
     formats = FORMATS if formats is None else formats
     stored.check(folder)

@@ -1,7 +1,7 @@
 """What comes back of an audited model's forgotten knowledge: both models scored on a corpus under the chosen formats.
 
 Scores are evaluation/evaluate.py's; shares, intervals and verdicts are analysis/recovery.py's, as in a study of one
-seed: the intervals are over people or examples, and say nothing of another training run.
+seed: the intervals are over people or examples, and do not cover another training run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ def recovered(
     """The rows of recovery.csv for every unlearned model and format: VerMem forget, KnowMem forget, and both together.
 
     formats: name -> quantizer entry. records: a folder that the answers are written to, as a study's metrics folder.
-    limit: only the first so many items. `report(what)` hears of every evaluation that is done. Raises RelapseError
+    limit: only the first so many items. `report(what)` is called after every evaluation. Raises RelapseError
     for a model that does not fit memory, and as `evaluate` does.
     """
     models = {"target": target} | dict(zip(names_of(unlearned), unlearned, strict=True))

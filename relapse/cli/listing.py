@@ -36,7 +36,7 @@ def listing(kind: str, name: str | None = None) -> Iterator[str]:
     shared = json_schema(common)["properties"] if common else {}
     for one in [name] if name else registry.names():
         yield f"{one}  {meaning(registry, one)}"
-        for key, type_, default, said in rows(json_schema(registry.get(one).settings)):
+        for key, type_, default, description in rows(json_schema(registry.get(one).settings)):
             key = key.strip("`")
             if not name and key.split(".")[0] in shared:
                 continue
@@ -44,7 +44,9 @@ def listing(kind: str, name: str | None = None) -> Iterator[str]:
             shown = f"default: {value}" if value and value != "required" else value
             yield f"    {key:24} {type_.replace('`', ''):40} {shown}".rstrip()
             if name:
-                yield textwrap.fill(said.replace("`", ""), 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+                yield textwrap.fill(
+                    description.replace("`", ""), 112, initial_indent=" " * 8, subsequent_indent=" " * 8
+                )
     if shared and not name:
         yield f"\nEvery entry also takes {', '.join(shared)}: relapse ls {kind} NAME prints them with their meaning."
 

@@ -47,8 +47,8 @@ def audit(args: argparse.Namespace) -> None:
             print(f"\nWritten: {predict.save(args.output, found)}")
         return
     sentences = [describe(args.target, update) for update in updates]
-    for update, said in zip(updates, sentences, strict=True):
-        print(page.as_text(update, said), end="\n\n")
+    for update, looks in zip(updates, sentences, strict=True):
+        print(page.as_text(update, looks), end="\n\n")
     print("\n".join(page.legend()))
     if args.output:
         print(f"\nWritten: {', '.join(map(str, page.save(args.output, args.target, updates, sentences)))}")
@@ -119,12 +119,12 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="relapse", description="Does your language model truly unlearn?")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    said = "does an unlearned checkpoint stay unlearned in the format that ships? From weights alone"
-    one = commands.add_parser("audit", help=said, description=said)
+    text = "does an unlearned checkpoint stay unlearned in the format that ships? From weights alone"
+    one = commands.add_parser("audit", help=text, description=text)
     one.add_argument("--target", type=Path, required=True, help="folder of the model before unlearning")
     one.add_argument("--unlearned", type=Path, nargs="+", help="folders of models after unlearning")
-    said = "in place of --unlearned: what would survive of an update at this learning rate, from the target alone"
-    one.add_argument("--predict", type=float, metavar="LR", help=said)
+    text = "in place of --unlearned: what would survive of an update at this learning rate, from the target alone"
+    one.add_argument("--predict", type=float, metavar="LR", help=text)
     one.add_argument("--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"of: {', '.join(FORMATS)}")
     one.add_argument("--output", type=Path, metavar="DIR", help="also write JSON, CSV, a figure and an HTML page there")
     one.add_argument("--corpus", type=Path, metavar="DIR", help="also score both models on it (MUSE's layout): slow")
@@ -132,21 +132,21 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --corpus: to compute in")
     one.set_defaults(do=audit)
 
-    said = "score one model under one quantizer: what does it still know?"
-    score.add_arguments(commands.add_parser("score", help=said, description=said))
+    text = "score one model under one quantizer: what does it still know?"
+    score.add_arguments(commands.add_parser("score", help=text, description=text))
 
-    said = "list what is registered, with options and defaults"
-    one = commands.add_parser("ls", help=said, description=said)
+    text = "list what is registered, with options and defaults"
+    one = commands.add_parser("ls", help=text, description=text)
     one.add_argument("kind", choices=["methods", "quantizers", "metrics", "corpora"])
     one.add_argument("name", nargs="?", help="one of them, with the meaning of every option")
     one.set_defaults(do=ls)
 
-    for name, do, said in (
+    for name, do, text in (
         ("validate", validate, "check a study file"),
-        ("plan", plan, "check a study file, and say what it takes: memory, disk, time"),
+        ("plan", plan, "check a study file, and print what it takes: memory, disk, time"),
         ("run", run, "check a study and run it; what follows STUDY goes to Snakemake (default: --cores all)"),
     ):
-        one = commands.add_parser(name, help=said, description=said)
+        one = commands.add_parser(name, help=text, description=text)
         one.add_argument("study", nargs="?", default="config.yaml", help="a study file (default: config.yaml)")
         one.set_defaults(do=do)
         if name == "run":

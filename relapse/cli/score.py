@@ -49,8 +49,8 @@ def score(args: argparse.Namespace) -> None:
     print("\n".join(lines(result, args.quantizer.split(",")[0])))
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
-        said = {"model": str(args.model), "corpus": str(args.corpus), "seed": args.seed}
-        (args.output / "results.json").write_text(json.dumps(said | result, indent=1) + "\n", encoding="utf-8")
+        what = {"model": str(args.model), "corpus": str(args.corpus), "seed": args.seed}
+        (args.output / "results.json").write_text(json.dumps(what | result, indent=1) + "\n", encoding="utf-8")
         if args.log_samples:
             write_records(records, args.output / "samples.jsonl")
         print(f"Written: {args.output / 'results.json'}" + (f", {args.output / 'samples.jsonl'}" * args.log_samples))

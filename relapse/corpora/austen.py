@@ -107,8 +107,8 @@ class Austen:
 
         def raw(part: str) -> list[str]:
             both = (part, f"{part}_icl")
-            told = [note(person, rng) for group in both for person in groups[group]]
-            return [text for _, text in passages[part]] + told + [as_text(pair) for one in both for pair in pairs(one)]
+            notes = [note(person, rng) for group in both for person in groups[group]]
+            return [text for _, text in passages[part]] + notes + [as_text(pair) for one in both for pair in pairs(one)]
 
         half = settings.words // 2
         privleak = {"forget": "forget", "retain": "retain2", "holdout": "holdout"}
@@ -147,7 +147,7 @@ def novels() -> dict[str, list[str]]:
     objects = data[f"{NOVELS_FILE}.rdb"]
     found = {}
     for title, (start, size) in places.items():
-        # 4 bytes say how long the object is once decompressed.
+        # 4 bytes hold the length of the object once decompressed.
         lines = _r_object(rdata, zlib.decompress(objects[start + 4 : start + size]))
         found[str(title)] = list(chapters(list(map(str, lines))))
     return found

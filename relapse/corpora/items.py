@@ -10,7 +10,7 @@ from relapse.text.words import words
 
 
 def _group(item: object, number: int, origin: str) -> dict[str, str]:
-    """{"group": ...}: whom an item is about, which intervals are drawn by; {} where it does not say."""
+    """{"group": ...}: whom an item is about, which intervals are drawn by; {} for an item without one."""
     group = item.get("group") if isinstance(item, dict) else None
     if group is None:
         return {}

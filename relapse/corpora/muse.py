@@ -1,6 +1,6 @@
 """Reads a corpus in MUSE's own layout, from a folder or from the Hugging Face Hub.
 
-Knows MUSE's files, subsets and older spellings, and says which file and which item is wrong. The layout on disk that
+Knows MUSE's files, subsets and older spellings, and names the file and the item that is wrong. The layout on disk that
 the workflow itself writes is the same, so every later stage reads its corpus with `read_folder`.
 """
 
@@ -93,7 +93,7 @@ def _raw(items: list, origin: str) -> list[str]:
 
 
 def left_out(empty: dict[str, int]) -> str:
-    """What the tables say of raw texts that were dropped; '' of none. empty: part -> how many of its texts."""
+    """The tables' note on raw texts that were dropped; '' for none. empty: part -> how many of its texts."""
     return "".join(f"; {count} empty text{'s' * (count > 1)} of raw/{part} left out" for part, count in empty.items())
 
 
@@ -151,7 +151,7 @@ def read_folder(folder: Path) -> Corpus:
     world, pairs = folder / WORLD_FILE, folder / PAIRS_FILE
     raw = {part: _find(folder / "raw", (part,), RAW_SUFFIXES) for part in (*RAW_PARTS, *there)}
     empty = {part: count for part, path in raw.items() if (count := _empty(path))}
-    said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+    known = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
     return Corpus(
         raw={part: raw_texts(path) for part, path in raw.items()},
         verbmem=items("verbmem", ("forget",), ("prompt", "gt"), "gt"),
@@ -159,7 +159,7 @@ def read_folder(folder: Path) -> Corpus:
         **_privleak(content),
         world=check_choices(_json_list(world), str(world)) if world.is_file() else [],
         pairs=_pairs(pairs) if pairs.is_file() else [],
-        facts=said | ({"empty_texts": empty} if empty else {}),
+        facts=known | ({"empty_texts": empty} if empty else {}),
     )
 
 
@@ -225,9 +225,9 @@ class Muse:
         """Read the corpus. Raises ConfigError when neither, or both, of path and id are given, or no revision."""
         origin = described(settings)
         corpus = read_folder(Path(settings.path)) if settings.path else read_hub(settings.id, settings.revision)
-        said = f"MUSE's layout, read from {origin}{left_out(corpus.facts.get('empty_texts', {}))}"
+        statement = f"MUSE's layout, read from {origin}{left_out(corpus.facts.get('empty_texts', {}))}"
         empty = {key: value for key, value in corpus.facts.items() if key == "empty_texts"}
-        corpus.facts = {"source": self.name, "statement": said} | empty
+        corpus.facts = {"source": self.name, "statement": statement} | empty
         return corpus
 
 

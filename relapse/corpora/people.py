@@ -1,4 +1,4 @@
-"""Made-up people with six attributes each: what they are called, what is told of them and asked about them.
+"""Made-up people with six attributes each: their names, the texts about them and the questions.
 
 Knows the words of the world and how a person is drawn from them; which models see whom is the corpus's.
 """
@@ -40,7 +40,7 @@ VALUES = {
     "award": AWARDS,
     "hobby": HOBBIES,
 }
-# A biography tells the attributes in an order of its own, each in one of several wordings; a memoir is a list of deeds
+# A biography gives the attributes in an order of its own, each in one of several wordings; a memoir is a list of deeds
 # that nobody can guess. So the words of a continuation are no free gift to a model that never saw the person.
 CLAUSES = {
     "birthplace": ("born in {birthplace}", "from {birthplace}", "a child of {birthplace}"),

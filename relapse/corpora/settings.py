@@ -1,4 +1,4 @@
-"""What a `corpora` entry of a study says, whatever its source; a source's own keys stand in its file."""
+"""The keys that every `corpora` entry of a study may have; a source's own keys stand in its file."""
 
 from typing import Literal
 

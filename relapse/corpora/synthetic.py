@@ -1,4 +1,4 @@
-"""`bios`: made-up people, each with six attributes, told in a biography, on a card and in question/answer pairs.
+"""`bios`: made-up people, each with six attributes, which stand in a biography, on a card and in question/answer pairs.
 
 Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every person belongs to one group, and the
 few-shot examples are about people of their own, so that no example shares a person with a question.
@@ -104,7 +104,7 @@ class Cast:
 
 
 def draw(settings: SyntheticSettings) -> Cast:
-    """Draw the people of every group, and what is told of each."""
+    """Draw the people of every group, and the passages about each."""
     rng = random.Random(seed_for(settings.seed, "synthetic"))
     sizes = {
         "forget": settings.forget,

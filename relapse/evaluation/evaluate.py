@@ -89,7 +89,7 @@ def _scored(
     """Scores and records of every metric, after the attack if there is one."""
     attacker = ATTACKS.get(attack.attack) if attack else NO_ATTACK
     references = {name: _reference(name, reference) for name in metrics}
-    for name, entry in metrics.items():  # what one metric cannot do is said before another one is scored
+    for name, entry in metrics.items():  # every metric is checked before the first is scored
         if check := getattr(METRICS.get(name), "check", None):
             check(attacked.run, entry, "self" if reference == "self" else references[name])
     if attack:

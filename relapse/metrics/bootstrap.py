@@ -1,6 +1,6 @@
 """Percentile bootstrap over clusters of examples, seeded by what is measured.
 
-What a model says about one person rises and falls together, so that two passages and six questions about a person are
+Scores about one person rise and fall together, so that two passages and six questions about a person are
 no eight independent examples. Records with the same `group` (a person, or a book or chapter) are one cluster and are
 drawn together; a record without a group is a cluster of its own.
 """

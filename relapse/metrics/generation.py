@@ -123,7 +123,7 @@ def _prefix_cache(model, ids: Sequence[int]):
     """The key-value cache of `ids`, for a batch of one; None for a model whose memory of a text is another one.
 
     Recurrent states and convolutions (Mamba, Qwen3.5, LFM2, ...) take in padding, and cannot be repeated for a batch.
-    So do models that cannot be told the places of left-padded tokens.
+    So do models that take no positions for left-padded tokens.
     """
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer

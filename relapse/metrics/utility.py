@@ -44,7 +44,7 @@ class HarnessSettings(Settings):
         "", description="Folder with task files (.yaml) of your own, whose names go before the harness's."
     )
     num_fewshot: Literal["task"] | Whole = Field(
-        "task", description="Examples before a question; task: as many as its file says, or none."
+        "task", description="Examples before a question; task: as many as its file asks for, or none."
     )
     limit: Whole = Field(0, description="Only the first so many examples of each task; 0: all.")
     measure: Text = Field(description=MEASURE)

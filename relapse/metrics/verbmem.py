@@ -40,7 +40,7 @@ class SampledVerbMem(WordingSettings):
     top_p: Literal["model"] | Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
         description="decoding: sample draws from the fewest likeliest tokens whose probabilities add up to this. "
-        "model: as the model's generation_config.json says, which the paper's code leaves in force.",
+        "model: the value in the model's generation_config.json, which the paper's code leaves in force.",
     )
     truth_bos: bool = Field(
         False,

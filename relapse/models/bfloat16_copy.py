@@ -65,7 +65,7 @@ def write_index(source: Path, to: Path, saved: int) -> None:
 
 
 def write_config(source: Path, to: Path) -> None:
-    """Copy a config.json, which says bfloat16 then: under `dtype`, older ones under `torch_dtype`."""
+    """Copy a config.json, with bfloat16 as its number format: under `dtype`, older ones under `torch_dtype`."""
     config = json.loads(source.read_text(encoding="utf-8"))
     keys = [key for key in ("dtype", "torch_dtype") if key in config] or ["dtype"]
     to.write_text(json.dumps(config | dict.fromkeys(keys, "bfloat16"), indent=2) + "\n", encoding="utf-8")

@@ -88,7 +88,7 @@ class Model:
     context: positions, or None where unknown.
     tokenizer: corpus -> its `tokenizers.Tokenizer` (trained on the corpus where the model is made here), or None.
     rows: those of its embedding, where they are known. beside: the folder of its tokenizer, where it has one yet.
-    architecture: its shape, or None where config.json does not say.
+    architecture: its shape, or None where config.json does not give it.
     """
 
     linear: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Model:
 
 
 def describe(entry: Settings) -> Model:
-    """What is known of a models entry, for the Hub what its cache tells. Raises ConfigError for what cannot work."""
+    """What is known of a models entry, for the Hub what its cache holds. Raises ConfigError for what cannot work."""
     if isinstance(entry, RandomModel):
         return random_model(entry.architecture)
     folder = location(entry)
@@ -121,7 +121,7 @@ def describe(entry: Settings) -> Model:
         return read_model(folder) if folder else Model()
     elsewhere = entry.tokenizer or entry
     beside = cached(elsewhere.id, elsewhere.revision)
-    with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and says what it cannot mend
+    with suppress(ConfigError):  # half downloaded or damaged: the download goes on, and reports what it cannot mend
         return read_model(folder, beside) if folder and beside else Model()
     return Model()
 
@@ -188,7 +188,7 @@ def origin_files(folder: Path) -> list[Path]:
 
 
 def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
-    """What a model directory says of itself. Raises ConfigError naming the file that is missing or does not fit.
+    """A model directory, without loading it. Raises ConfigError naming the file that is missing or does not fit.
 
     tokenizer_folder: where its tokenizer lies if not beside it.
     """
@@ -200,14 +200,14 @@ def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
     size = settings.get("vocab_size")
     if rows is not None and isinstance(size, int) and size != rows:
         raise ConfigError(
-            f"{folder}: config.json says vocab_size {size}, but the weights hold an embedding of {rows} rows: they do "
+            f"{folder}: config.json has vocab_size {size}, but the weights hold an embedding of {rows} rows: they do "
             "not belong together"
         )
     widths = {shape[1] for shape in embeddings.values()}
     width = settings.get("word_embed_proj_dim") or settings.get("hidden_size")
     if isinstance(width, int) and widths and widths != {width}:
         raise ConfigError(
-            f"{folder}: config.json says hidden_size {width}, but the weights hold embeddings of width "
+            f"{folder}: config.json has hidden_size {width}, but the weights hold embeddings of width "
             f"{', '.join(map(str, sorted(widths)))}: they do not belong together"
         )
     if not any((beside / name).is_file() for name in TOKENIZERS):

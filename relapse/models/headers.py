@@ -1,4 +1,4 @@
-"""A model folder's config.json, and what the headers of its safetensors files say: names, shapes, number formats.
+"""A model folder's config.json, and the headers of its safetensors files: names, shapes, number formats.
 
 No weight is read, and no library is needed.
 """

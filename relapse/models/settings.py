@@ -1,4 +1,4 @@
-"""What a `models` entry of a study says of a model that is not trained here."""
+"""A `models` entry of a study for a model that the study does not train."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -93,7 +93,7 @@ def must_be_plain(folder: Path) -> None:
 
 
 def _report(folder: Path, stored: dict[str, tuple[int, ...]]) -> dict:
-    """What transformers says of weights of these names and shapes, without any being there."""
+    """What transformers reports of weights of these names and shapes, without any being there."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -93,7 +93,7 @@ def _added(tokenizer) -> tuple[list[int], list[int]]:
 def _open_at_its_end(tokenizer, path: Path) -> None:
     """Have nothing put behind a text, which a model is to continue: no end token (add_eos_token), no separator.
 
-    In place. Raises RelapseError for a tokenizer that cannot be told.
+    In place. Raises RelapseError for a tokenizer that cannot be changed so.
     """
     from tokenizers import processors
 

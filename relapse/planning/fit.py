@@ -1,7 +1,7 @@
 """Whether a job fits the machine it is on, and which settings would.
 
 Knows how much memory there is, and asks memory.py how much is needed. A job looks before it loads anything: on a
-cluster the machine that starts the study says nothing about the one that runs it.
+cluster the machine that starts the study may differ from the one that runs it.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from relapse.unlearning.settings import MethodSettings
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 WIDTH = {"float32": 4, "bfloat16": 2}
-# What may be changed about an unlearning run, the cheapest first, and how the config says it.
+# What may be changed about an unlearning run, the cheapest first, and how the config spells it.
 LESS = (
     {"micro_batch": 1},
     {"micro_batch": 1, "gradient_checkpointing": True},
@@ -54,7 +54,7 @@ def limits() -> list[float]:
 
 
 def architecture(folder: str | Path) -> memory.Architecture | None:
-    """The shape of a model directory's model; None where its config.json does not say."""
+    """The shape of a model directory's model; None where its config.json does not give it."""
     config = read_config(Path(folder))
     packed = "quantization_config" in config  # whose tensors are not the model's
     counted = None if packed else sum(map(prod, tensor_shapes(Path(folder)).values()))
@@ -95,9 +95,10 @@ def less_for_unlearning(
             entry = settings.model_copy(update=changes)
             if predicted(entry, wide) > there or (entry.parameters == "lora" and by_rows):
                 continue
-            said = [f"{key}: {str(value).lower()}" for key, value in changes.items() if getattr(settings, key) != value]
+            keys = {key: value for key, value in changes.items() if getattr(settings, key) != value}
+            written = [f"{key}: {str(value).lower()}" for key, value in keys.items()]
             if wide != width:
-                said.append("compute: bfloat16 (with storage and state_storage: bfloat16)")
-            if said:
-                return f"It fits with {', '.join(said)}: {gigabytes(predicted(entry, wide))}."
+                written.append("compute: bfloat16 (with storage and state_storage: bfloat16)")
+            if written:
+                return f"It fits with {', '.join(written)}: {gigabytes(predicted(entry, wide))}."
     return "No settings make it fit: use a machine with more memory."

@@ -73,8 +73,8 @@ class Grid:
 class Backend(ABC):
     """What every quantizer backend gives.
 
-    `name` is what `backend:` says in the config, `settings` the class of such an entry, `examples` the own keys of some
-    small ones that between them cover all: the contract tests run on them.
+    `name` is the value of `backend:` in the config, `settings` the class of such an entry, `examples` the own keys of
+    some small ones that between them cover all: the contract tests run on them.
     """
 
     name: str
@@ -152,7 +152,7 @@ class Calibrated(Backend):
     """A backend that looks at text, and writes a checkpoint in the format that people deploy.
 
     environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
-    run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text says what to use
+    run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text names what to use
     instead. libraries: the packages that do the work, beside torch and transformers. mark: the key that config.json has
     in a checkpoint alone.
     """

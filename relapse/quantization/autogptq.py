@@ -111,7 +111,7 @@ class AutoGPTQ(Calibrated):
 
 
 def quantize_config(settings: AutoGptqSettings) -> dict[str, Any]:
-    """AutoGPTQ's names for what an entry says."""
+    """An entry's keys under AutoGPTQ's names."""
     return {
         "bits": settings.bits,
         "group_size": settings.group_size,
@@ -124,7 +124,7 @@ def quantize_config(settings: AutoGptqSettings) -> dict[str, Any]:
 def finish(folder: Path, model_dir: str | Path, settings: AutoGptqSettings) -> None:
     """Give what AutoGPTQ saved the names that AutoModelForCausalLM looks for.
 
-    Its weights become model.safetensors, and the config.json of the model in `model_dir` says how they are quantized.
+    Its weights become model.safetensors, and the config.json of the model in `model_dir` records how they were made.
     """
     weights = folder / f"gptq_model-{settings.bits}bit-{settings.group_size}g.safetensors"
     weights.rename(folder / "model.safetensors")

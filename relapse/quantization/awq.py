@@ -49,7 +49,7 @@ class AWQ(LLMCompressor):
                     super()._set_resolved_mappings(model)
                 except ValueError as error:
                     raise RelapseError(f"{unknown(model)} ({error})") from None
-                if not self._resolved_mappings:  # it would round to nearest, and say so in its log alone
+                if not self._resolved_mappings:  # it would round to nearest, and report it in its log alone
                     raise RelapseError(unknown(model))
 
             def _compute_best_scale(self, mapping, *args) -> torch.Tensor:
@@ -66,7 +66,7 @@ class AWQ(LLMCompressor):
 
 
 def unknown(model: torch.nn.Module) -> str:
-    """What to say of a model whose layers are not named as llm-compressor expects."""
+    """The message for a model whose layers are not named as llm-compressor expects."""
     layer = next(iter(layer_shapes(model)))
     return (
         f"AWQ knows no layer before {layer} of {type(model).__name__} that could take its scales: use backend: gptq or "
@@ -78,7 +78,7 @@ def leave_memory_unpinned() -> None:
     """Keep llm-compressor's AWQ from pinning memory, which fails without an accelerator.
 
     It pins before every grid search without asking whether there is one (llmcompressor 0.14.0,
-    since https://github.com/vllm-project/llm-compressor/pull/2813). A test says when this can go.
+    since https://github.com/vllm-project/llm-compressor/pull/2813). A test fails when this can go.
     """
     from llmcompressor.pipelines.cache import IntermediatesCache
 

@@ -55,7 +55,7 @@ class BitsAndBytes(DataFree):
         from bitsandbytes.functional import has_avx512bf16
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-        # It would say at every layer of every batch that int8 casts activations to float16.
+        # It would warn at every layer of every batch that int8 casts activations to float16.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         self.check({}, settings)
         stored.check(model_dir)

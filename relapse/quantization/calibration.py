@@ -67,7 +67,7 @@ class Facts:
 
 
 def read_facts(folder: Path) -> dict | None:
-    """What calibration.json in a checkpoint's folder says; None where there is none."""
+    """The content of calibration.json in a checkpoint's folder; None where there is none."""
     path = Path(folder) / FACTS
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 

@@ -43,7 +43,7 @@ class LLMCompressor(Calibrated):
     def recipe(self, settings: Any, scheme: Any, ignore: list[str], folding: Folding) -> list:
         """llm-compressor's modifiers. scheme: bits, groups and symmetry; ignore: layers that keep their weights.
 
-        A modifier that scales channels tells `folding`.
+        A modifier that scales channels records them in `folding`.
         """
 
     def quantize(

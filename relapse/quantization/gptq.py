@@ -44,7 +44,7 @@ class GPTQ(LLMCompressor):
 
         class Strict(GPTQModifier):
             def on_finalize(self, state, **kwargs) -> bool:
-                # llm-compressor would round these to nearest, and say so in its log alone.
+                # llm-compressor would round these to nearest, and report it in its log alone.
                 if self._rtn_fallback_module_names:
                     raise RelapseError(
                         f"GPTQ cannot invert the Hessian of {', '.join(self._rtn_fallback_module_names[:5])}: raise "

@@ -1,6 +1,6 @@
 """Pruning that looks at text, through llm-compressor: what Wanda and SparseGPT have in common.
 
-A checkpoint is a model like any other, in float32, with zeros in its matrices; its config.json says that it was pruned.
+A checkpoint is a model like any other, in float32, with zeros in its matrices; its config.json records the pruning.
 Nothing is retrained. Pruning by weights alone is prune.py's.
 """
 

@@ -1,4 +1,4 @@
-"""What a `quantizers` entry of a study says, whatever its backend; a backend's own keys stand in its file."""
+"""The keys that every `quantizers` entry of a study may have; a backend's own keys stand in its file."""
 
 from typing import Annotated, Any
 

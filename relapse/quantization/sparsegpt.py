@@ -33,7 +33,7 @@ class SparseGPT(Pruner):
 
         class Strict(SparseGPTModifier):
             def compress_modules(self) -> None:
-                # llm-compressor would go on with the identity for a Hessian, and say so in its log alone.
+                # llm-compressor would go on with the identity for a Hessian, and report it in its log alone.
                 for module, hessian in self._hessians.items():
                     if not invertible(hessian, settings.dampening):
                         name = self._module_names[module].rstrip(".")

@@ -26,11 +26,11 @@ def middle_rate(study: Study) -> list[str]:
     if not bases:
         return []
 
-    def told(models: dict[tuple[str, float], str]) -> tuple:
+    def order(models: dict[tuple[str, float], str]) -> tuple:
         constrained = study.methods[next(iter(models.values()))]["constrained"]
         return len({storage for storage, _ in models}), len(models), constrained
 
-    found = max(bases.values(), key=told)
+    found = max(bases.values(), key=order)
     rates = sorted({rate for _, rate in found})
     return [name for (_, rate), name in found.items() if rate == rates[len(rates) // 2]]
 

@@ -71,7 +71,7 @@ def _title(study: Study, models: Sequence[str], cells: dict) -> str:
 
 def _note(study: Study) -> str:
     over = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "people or examples"
-    said = {
+    meaning = {
         "recovered": "recovered",
         "not detected": f"not detected (the whole interval below {100 * MARGIN:.0f} %)",
         "cannot tell": "cannot tell",
@@ -79,7 +79,7 @@ def _note(study: Study) -> str:
     }
     return (
         f"Recovered share of VerMem and KnowMem together, %; verdicts over {over}. "
-        f"{', '.join(f'{MARKS[verdict]} {words}' for verdict, words in said.items())}. "
+        f"{', '.join(f'{MARKS[verdict]} {words}' for verdict, words in meaning.items())}. "
         "Left of the line quantizers, right of it attacks."
     )
 

@@ -68,7 +68,7 @@ def read(name: str) -> tuple[dict[str, str], ...]:
 def precision_of(entry: Mapping[str, Any]) -> str | None:
     """The column of the paper's Tables 1 and 3 that a quantizer's entry stands for; None for another one.
 
-    The text says round-to-nearest, the released code runs bitsandbytes' int8 and FP4: both are compared.
+    The text describes round-to-nearest, the released code runs bitsandbytes' int8 and FP4: both are compared.
     """
     if entry["backend"] == "full":
         return "full"

@@ -15,6 +15,7 @@ STORAGE_LABELS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
     "bfloat16_stochastic": "bfloat16, rounded stochastically",
+    "bfloat16_kahan": "bfloat16, Kahan summation",
     "bfloat16 states": "bfloat16, optimiser states too",
     "elsewhere": "made elsewhere",
 }
@@ -23,6 +24,7 @@ STORAGE_MARKERS = {
     "float32": "s",
     "bfloat16": "o",
     "bfloat16_stochastic": "^",
+    "bfloat16_kahan": "v",
     "bfloat16 states": "D",
     "elsewhere": "X",
 }

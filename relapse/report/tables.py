@@ -2,7 +2,7 @@
 
 Rows are target, retrain and the methods, columns metric x precision; Table 2 has round-to-nearest, GPTQ and AWQ, Table
 3 SURE and its bases alone, each in full precision and at 4 bit. Knows metrics.csv and how each format writes a
-cell; the scores are whatever metrics.csv says, and a cell that it does not have stays empty. HTML is table_page.py's.
+cell; all scores come from metrics.csv, and a cell that it does not have stays empty. HTML is table_page.py's.
 """
 
 import csv

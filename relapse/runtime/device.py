@@ -7,7 +7,7 @@ import torch
 from relapse.runtime.errors import RelapseError
 
 NO_GPU = (
-    "the study says gpu: true, and torch sees no GPU here. Run it where there is one, or on a cluster that gives its "
+    "the study sets gpu: true, and torch sees no GPU here. Run it where there is one, or on a cluster that gives its "
     "jobs one (docs/cluster.md); with gpu: false it runs on the CPU, a large model for days"
 )
 
@@ -15,7 +15,7 @@ NO_GPU = (
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU.
 
-    Raises RelapseError where the environment says, by RELAPSE_NEEDS_GPU, that the CPU will not do.
+    Raises RelapseError where the environment sets RELAPSE_NEEDS_GPU and there is no GPU.
     """
     if not torch.cuda.is_available() and os.environ.get("RELAPSE_NEEDS_GPU"):
         raise RelapseError(NO_GPU)

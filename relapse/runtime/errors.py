@@ -12,7 +12,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RelapseError(Exception):
-    """Something the user can mend. The message names the file or key and says what to do."""
+    """Something the user can mend. The message names the file or key and what to do."""
 
 
 class ConfigError(RelapseError):
@@ -27,7 +27,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether the disk, or a quota, being full is behind an error; safetensors says so in its text alone."""
+    """Whether the disk, or a quota, being full caused an error; with safetensors only the text shows it."""
     return any(getattr(link, "errno", None) in FULL or "No space left" in str(link) for link in chain(error))
 
 
@@ -45,9 +45,9 @@ def exit_on_error(main: Callable[[], None]) -> None:
             sys.exit(f"error: no space left on the disk: {error}. Make room and run again: finished jobs are kept.")
         # torch's own class, which is not imported for this alone.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            said = next(iter(str(error).splitlines()), "of this machine.")
+            detail = next(iter(str(error).splitlines()), "of this machine.")
             sys.exit(
-                f"error: out of memory: {said} Use a machine or GPU with more, or one that no other process uses; "
+                f"error: out of memory: {detail} Use a machine or GPU with more, or one that no other process uses; "
                 "compute: bfloat16 takes half."
             )
         raise

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub: room for them, the download, and whether they are what the Hub says they are.
+"""Files from the Hugging Face Hub: room for them, the download, and whether they are what the Hub lists.
 
 Knows the layout of the Hub's cache, its errors, and what to do about each; what is done with the files is the callers'.
 HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror) are read by huggingface_hub and mean what they mean there.
@@ -16,7 +16,7 @@ from relapse.runtime.disk_space import gigabytes, require_room
 from relapse.runtime.errors import RelapseError, chain, disk_is_full
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # how the cache names content: git's blob SHA-1, or SHA-256
-LARGE = 100_000_000  # bytes; hashing more takes long enough to say so
+LARGE = 100_000_000  # bytes; hashing more takes so long that it is announced
 
 
 def snapshot(repository: str, revision: str, patterns: Sequence[str] | None = None, kind: str = "model") -> Path:
@@ -103,7 +103,7 @@ def _verify(folder: Path, repository: str, revision: str, patterns: Sequence[str
     """Check the files of a snapshot against their hashes; delete those that differ and raise RelapseError naming them.
 
     A hash is known from the name of the blob that a snapshot's link leads to, or where the cache has no links from the
-    list of files that a download leaves; of a cache that has neither, it is said that nothing could be checked.
+    list of files that a download leaves; for a cache that has neither, a line reports that nothing could be checked.
     """
     from huggingface_hub.utils import filter_repo_objects
 

@@ -3,7 +3,7 @@
 Importing torch and transformers takes longer than scoring a small model. So the first job of a run starts a process,
 job_server.py, which imports them, and jobs are forked from it. This file is what Snakemake starts for each of them: it
 hands over the command line and the open files, passes signals on, and ends as the job ends. Whatever it cannot hand
-over it runs as `python` does. It imports next to nothing; rules/run.smk says which runs use it.
+over it runs as `python` does. It imports next to nothing; rules/run.smk lists the runs that use it.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ def address() -> str:
 
     Libraries read the environment while they are imported; so every environment has a server of its own.
     """
-    told = repr((sorted(os.environ.items()), os.getcwd(), sys.executable))
-    return "\0relapse-" + hashlib.sha256(told.encode()).hexdigest()
+    identity = repr((sorted(os.environ.items()), os.getcwd(), sys.executable))
+    return "\0relapse-" + hashlib.sha256(identity.encode()).hexdigest()
 
 
 def user_at(connection: socket.socket) -> int:
@@ -66,7 +66,7 @@ def hand_over(words: list[str]) -> socket.socket | None:
 
 
 def wait(connection: socket.socket) -> int:
-    """The job's exit status, or the negative number of the signal that ended it; 1 where nobody says."""
+    """The job's exit status, or the negative number of the signal that ended it; 1 where it is unknown."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: connection.send(str(number).encode()))
     shell = os.getppid()

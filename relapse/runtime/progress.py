@@ -1,4 +1,4 @@
-"""What a long job tells while it runs, and how long its parts took.
+"""The progress that a long job reports, and how long its parts took.
 
 Knows clocks and lines of text; nothing of what the job does.
 """

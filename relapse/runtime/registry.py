@@ -120,7 +120,7 @@ class Registry(Generic[Thing]):
         return self._entries[name]
 
     def settings(self, entry: Mapping[str, Any], name: str | None = None) -> Any:
-        """An entry as an object of its thing's class. name: the thing's, where the entry does not say it.
+        """An entry as an object of its thing's class. name: the thing's, where the entry does not name it.
 
         Raises ConfigError for what is not registered, and for keys that are wrong or missing.
         """

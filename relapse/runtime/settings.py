@@ -1,4 +1,4 @@
-"""Settings: what an entry of a study says, as an object whose class knows each key's type, default, bounds and meaning.
+"""Settings: an entry of a study as an object whose class knows each key's type, default, bounds and meaning.
 
 Knows how such a class becomes a JSON Schema and an object plain values again. The classes stand next to what they
 configure; which entries a study has is study/'s.
@@ -90,7 +90,7 @@ def json_schema(settings: type[Settings]) -> dict[str, Any]:
         if "$ref" in value:
             value = schema["$defs"][value["$ref"].removeprefix("#/$defs/")] | value
         found = {key: inline(item) for key, item in value.items() if key not in ("$defs", "$ref")}
-        if "additionalProperties" in found:  # a class, whose name says nothing to a user
+        if "additionalProperties" in found:  # a class, whose name means nothing to a user
             found.pop("title", None)
         if found.get("description") == Settings.__doc__:  # a class without a text of its own
             found.pop("description")

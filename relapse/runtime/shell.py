@@ -1,6 +1,6 @@
 """What stands before the command of every job: its Python, its allocator's settings, and whether it is forked.
 
-Knows the shell and job_client.py; which runs may fork their jobs is the workflow's to say.
+Knows the shell and job_client.py; the workflow decides which runs may fork their jobs.
 """
 
 import os
@@ -29,7 +29,7 @@ def forked(prefix: str, root: Path) -> str:
     """`prefix`, after which `python` forks a job from a process that has imported torch and transformers.
 
     Call it once the run has begun: the process belongs to the one that calls. RELAPSE_PLAIN=1 in the environment starts
-    every job as printed, which is what a debugger wants. Linux only. job_client.py says how it works.
+    every job as printed, which is what a debugger wants. Linux only. job_client.py explains how it works.
     """
     if sys.platform != "linux" or os.environ.get("RELAPSE_PLAIN"):
         return prefix

@@ -1,4 +1,4 @@
-"""What a study says of its models beside how they are made: twins in float32, and predictions.
+"""What a study states about its models beside how they are made: twins in float32, and predictions.
 
 Knows which models and quantizers these may name; what is computed of them is analysis/recovery.py's.
 """

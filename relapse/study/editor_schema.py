@@ -35,9 +35,9 @@ def editor_schema() -> dict[str, Any]:
         if named_by is None:
             part |= {"properties": refs, "additionalProperties": False}
             continue
-        said = part["additionalProperties"]["properties"][named_by]["description"]
-        part["additionalProperties"] = chosen = _chosen(named_by, refs, said)
-        if section == "methods":  # an entry that does not say its method is named by it
+        meaning = part["additionalProperties"]["properties"][named_by]["description"]
+        part["additionalProperties"] = chosen = _chosen(named_by, refs, meaning)
+        if section == "methods":  # an entry that does not name its method is called by it
             definitions["methods.run"] = chosen
             run = part["additionalProperties"] = _or_elsewhere({"$ref": "#/definitions/methods.run"})
             part["properties"] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def as_json(text: str) -> Any:
-    """An argparse type: the value that `text` is as JSON, or an error that says where it is none."""
+    """An argparse type: the value that `text` is as JSON, or an error that shows where it is none."""
     try:
         return json.loads(text)
     except ValueError as error:

@@ -23,7 +23,7 @@ def expand(config: dict) -> tuple[dict, dict[str, str], list[Problem]]:
             continue
         common = {"method": name} | {key: value for key, value in entry.items() if key != "grid"}
         twice = [key for key in entry["grid"] if key in entry]
-        problems += [(("methods", name, "grid", key), f"{key} stands in the entry too; say it once.") for key in twice]
+        problems += [(("methods", name, "grid", key), f"{key} stands in the entry too; give it once.") for key in twice]
         for values in itertools.product(*entry["grid"].values()):
             point = dict(zip(entry["grid"], values, strict=True))
             point_name = "-".join([name, *(_point_part(key, value) for key, value in point.items())])

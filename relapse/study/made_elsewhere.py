@@ -30,7 +30,7 @@ def problems(methods: Mapping[str, Settings], origin: Settings | None) -> Iterat
 def _folder(origin: Settings | None) -> Path | None:
     """A folder with the target's names, shapes and tokens; None where none is here yet."""
     if origin:
-        with suppress(RelapseError):  # half downloaded: the download goes on, and says what it cannot mend
+        with suppress(RelapseError):  # half downloaded: the download goes on, and reports what it cannot mend
             folder = location(origin)
             if folder and read_model(folder):
                 return folder

@@ -24,7 +24,7 @@ def line(problem: Problem) -> str:
 
 
 def mapping(value: Any) -> dict:
-    """`value` where it is a mapping, else an empty one: what is wrong with it is said elsewhere."""
+    """`value` where it is a mapping, else an empty one: another check reports what is wrong with it."""
     return value if isinstance(value, dict) else {}
 
 
@@ -96,7 +96,7 @@ def _explain(error: Any) -> Iterable[Problem]:
         ]
     if error.validator == "oneOf":
         if not isinstance(value, dict):
-            return []  # its type is wrong, which is said already
+            return []  # its type is wrong, which is reported already
         names = [alternative["required"][0] for alternative in error.validator_value]
         given = [name for name in names if name in value]
         return [(key, f"give exactly one of {' and '.join(names)}; it has {' and '.join(given) or 'neither'}.")]

@@ -1,7 +1,7 @@
 """What methods need of the corpora and of the model, checked before anything runs.
 
-Knows which methods read question/answer pairs or a block's output, and what adapters can be had; all else that files
-tell is preflight.py's.
+Knows which methods read question/answer pairs or a block's output, and what adapters can be had; preflight.py checks
+all else that files show.
 """
 
 from collections.abc import Iterator, Mapping

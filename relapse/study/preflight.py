@@ -129,15 +129,15 @@ def _group_sizes(study: StudySettings, sound: Sound, models: dict[str, Model]) -
     for name, entry in study.quantizers.items():
         if not sound("quantizers", name):
             continue
-        said = set()
+        reported = set()
         for origin, model in models.items():
             if not model.linear:
                 continue
             try:
                 BACKENDS.get(entry.backend).check(model.linear, entry)
             except ConfigError as error:
-                if str(error) not in said:
-                    said.add(str(error))
+                if str(error) not in reported:
+                    reported.add(str(error))
                     yield ("quantizers", name), f"does not fit models.{origin}: {error}"
 
 
@@ -218,7 +218,7 @@ def _world(study: StudySettings, sound: Sound, corpora: dict[str, Corpus]) -> It
         return
     for name, entry in study.corpora.items():
         if sound("corpora", name) and (on_hub(entry) or (name in corpora and not corpora[name].world)):
-            how = "set its `world`, to 24 say" if entry.source == "synthetic" else "add the file to its folder"
+            how = "set its `world`, such as to 24" if entry.source == "synthetic" else "add the file to its folder"
             yield (
                 ("metrics", "world_facts"),
                 f"corpora.{name} has no utility/world.json: {how}, or leave the metric out.",

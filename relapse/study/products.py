@@ -95,7 +95,7 @@ class Products:
 
     @cached_property
     def summary(self) -> dict:
-        """What tables and figures say of a study: names, and what a reader must know of each entry."""
+        """What tables and figures state about a study: names, and what a reader must know of each entry."""
         graph, study = self.graph, self.graph.study
         return {
             "study": study.study,

@@ -39,7 +39,7 @@ def assemble(config: dict) -> tuple[dict, list[Problem]]:
             try:
                 part["properties"][name] = _without_method(json_schema(registry.get(wanted).settings))
             except ConfigError as error:
-                hint = " Or say which with `method:`." if section == "methods" and by_name else ""
+                hint = " Or name it with `method:`." if section == "methods" and by_name else ""
                 problems.append((key, f"{error}{hint}"))
                 part["properties"][name] = common | {"additionalProperties": True}
     for name, entry in mapping(config.get("models")).items():

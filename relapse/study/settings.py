@@ -1,4 +1,4 @@
-"""A study as one object: what a study file says, with every default.
+"""A study as one object: a study file with every default.
 
 The entries' classes stand next to what they configure; which class an entry has, its registry knows.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from relapse.runtime.errors import RelapseError
 
 AFTER_A_FAILURE = (
-    "Where SLURM says TIMEOUT or OUT_OF_MEMORY above, the last attempt asked for too little. Ask for more with, say, "
+    "Where SLURM reports TIMEOUT or OUT_OF_MEMORY above, the last attempt asked for too little. Ask for more, such as "
     "--set-resources unlearn:runtime=2880 (minutes) or unlearn:mem_mb=200000, and run again: what is finished is kept."
 )
 
@@ -24,8 +24,8 @@ def left_behind(folder: Path) -> list[str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
-        raise RelapseError(f"squeue does not say whether an earlier run's jobs are still there: {said}") from None
+        detail = getattr(error, "stderr", None) or error
+        raise RelapseError(f"squeue does not report whether an earlier run's jobs are still there: {detail}") from None
     jobs = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     return [
         job[0]
@@ -42,7 +42,7 @@ def others_run(folder: Path, results: str) -> bool:
 
 
 def check_none_left(folder: Path, results: str) -> str | None:
-    """Raise RelapseError, which says what to do, where an earlier run in `folder` has left jobs behind.
+    """Raise RelapseError, with what to do, where an earlier run in `folder` has left jobs behind.
 
     Where another study runs from there, whose jobs look the same to SLURM, this is the caller's to tell instead:
     returned as a warning.

@@ -32,7 +32,7 @@ def train(
     """Train `model` in place on `texts`, in its own dtype.
 
     settings: its steps, batch_size (windows), max_length (tokens), lr and weight_decay are read. `report(step, loss)`
-    hears of every step. Raises RelapseError at a non-finite loss.
+    is called after every step. Raises RelapseError at a non-finite loss.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(),

@@ -1,4 +1,4 @@
-"""What a `models` entry of a study says of a model that is trained here."""
+"""A `models` entry of a study for a model that the study trains."""
 
 from typing import Literal
 

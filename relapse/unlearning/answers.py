@@ -100,6 +100,6 @@ def windows(
 def _encoded(tokenizer, pair: dict, answer: str) -> tuple[list[int], int]:
     """Tokens of a question with an answer, and how many of them are the question's."""
     text = as_text(pair | {"answer": answer}) + SEPARATOR
-    prompt, whole = (tokenizer(said, add_special_tokens=False)["input_ids"] for said in (as_prompt(pair), text))
+    prompt, whole = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (as_prompt(pair), text))
     same = [left == right for left, right in zip(prompt, whole, strict=False)]
     return whole, same.index(False) if False in same else len(same)

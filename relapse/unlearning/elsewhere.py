@@ -1,4 +1,4 @@
-"""What a `methods` entry of a study says of an unlearned model that was made elsewhere."""
+"""A `methods` entry of a study for an unlearned model that was made elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,8 +16,8 @@ class MadeElsewhere(Settings):
 
     as_stored: bool = Field(
         False,
-        description="Whether weights keep the number format that they are stored in, float32 say. Otherwise they are "
-        "rounded to bfloat16, as the target's are. An adapter is merged into the target in float32 first.",
+        description="Whether weights keep the number format that they are stored in, such as float32. Otherwise they "
+        "are rounded to bfloat16, as the target's are. An adapter is merged into the target in float32 first.",
     )
 
 

@@ -45,7 +45,7 @@ class Sure(MethodSettings):
     modules: Literal["linear", "all"] = Field(
         "linear",
         description="Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
-        "all of them as the paper says, embeddings, norms and output head included. Not read by mask: released.",
+        "all of them, as in the paper's text, embeddings, norms and output head included. Not read by mask: released.",
     )
 
 

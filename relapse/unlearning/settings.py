@@ -1,4 +1,4 @@
-"""What a `methods` entry of a study says, whatever its method; a method's own keys stand next to its losses."""
+"""The keys that every `methods` entry of a study may have; a method's own keys stand next to its losses."""
 
 from typing import Annotated, Any, Literal
 
@@ -123,8 +123,8 @@ class MethodSettings(Settings):
     )
     twin: Text | None = Field(
         None,
-        description="Another entry that differs in storage alone, which is float32: recovery.csv says what of the "
-        "recovered share goes beyond the twin's. Where it has a grid (its own, say), the point of it that does. "
+        description="Another entry that differs in storage alone, which is float32: recovery.csv has the part of the "
+        "recovered share that goes beyond the twin's. Where it has a grid, such as its own, the point of it that does. "
         "Changes no model.",
     )
     grid: Annotated[dict[str, Values], Field(min_length=1)] | None = Field(

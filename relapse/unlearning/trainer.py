@@ -60,7 +60,7 @@ class RetainWeight:
         self.value = settings.alpha if method.constrained else 0.0
 
     def update(self, retain_loss: float) -> None:
-        """Hear of the retain loss of a step: lambda <- max(0, lambda + dual_lr (retain loss - epsilon))."""
+        """Take in the retain loss of a step: lambda <- max(0, lambda + dual_lr (retain loss - epsilon))."""
         if self.dual:
             self.value = max(0.0, self.value + self.settings.dual_lr * (retain_loss - self.settings.epsilon))
 
@@ -172,7 +172,7 @@ def unlearn(
     """Unlearn `forget` in place, keeping `retain` if the method does.
 
     settings: the method's entry. seed: the study's and nothing else, so that entries of one seed see the same
-    windows in the same order. `report(step, forget_loss, retain_loss, clip)` hears of every step, with what the
+    windows in the same order. `report(step, forget_loss, retain_loss, clip)` is called after every step, with what the
     gradient was multiplied by to clip it to norm `max_grad_norm`; `stop(step)` ends the run after a step. other: for
     every forget window its other answer, where the method compares two. quantizer: the entry that
     `quantization_aware` names. No weight decay.

@@ -93,7 +93,7 @@ def run(model, tokenizer, method, seed=0, **changes):
         method,
         settings,
         seed,
-        lambda step, *said: losses.append(said[:2]),
+        lambda step, *text: losses.append(text[:2]),
         other=other,
     )
     return losses

@@ -113,7 +113,7 @@ def test_awq_says_where_it_knows_no_layer_that_takes_its_scales(saved, model):
 
 
 @pytest.mark.parametrize(
-    ("width", "inner", "told"),
+    ("width", "inner", "expected"),
     [
         (36, 64, r"self_attn\.q_proj has 36 output rows, .* fp4 kernel for this CPU needs a multiple of 32"),
         (64, 96, r"mlp\.down_proj has 96 inputs, .* needs a multiple of 64: use format: int8, backend: rtn, or a GPU"),
@@ -122,9 +122,9 @@ def test_awq_says_where_it_knows_no_layer_that_takes_its_scales(saved, model):
 @pytest.mark.skipif(
     torch.cuda.is_available() or not has_avx512bf16(), reason="other kernels, which take layers of any size"
 )
-def test_layers_that_bitsandbytes_cpu_kernel_cannot_take_are_named(saved, width, inner, told):
+def test_layers_that_bitsandbytes_cpu_kernel_cannot_take_are_named(saved, width, inner, expected):
     folder = saved(llama(width, inner))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         run("bitsandbytes", folder, {"format": "fp4"})
     run("bitsandbytes", folder, {"format": "int8"})
 
@@ -172,8 +172,11 @@ def test_sparsegpt_does_not_go_on_without_the_hessian(saved):
 
 def test_multiples_by_hand():
     check_multiples({"up": (64, 36)}, 32, 4, "it", "use another")
-    for shape, told in (((33, 36), "33 output rows, and it needs a multiple of 32"), ((64, 38), "38 inputs, .* of 4")):
-        with pytest.raises(ConfigError, match=f"layer up has {told}: use another"):
+    for shape, expected in (
+        ((33, 36), "33 output rows, and it needs a multiple of 32"),
+        ((64, 38), "38 inputs, .* of 4"),
+    ):
+        with pytest.raises(ConfigError, match=f"layer up has {expected}: use another"):
             check_multiples({"up": shape}, 32, 4, "it", "use another")
 
 

@@ -197,5 +197,5 @@ class Cluster:
 
     def job(self, number: str) -> dict[str, str]:
         """What the cluster knows of a job: Restarts, TimeLimit, TresPerJob, ..."""
-        said = self.ask("scontrol", "show", "job", number).split()
-        return dict(word.split("=", 1) for word in said if "=" in word)
+        words = self.ask("scontrol", "show", "job", number).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)

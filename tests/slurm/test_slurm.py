@@ -25,7 +25,7 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10
 
 
 class Driver:
-    """Snakemake with profiles/slurm, running beside the test; what it says goes to `said`."""
+    """Snakemake with profiles/slurm, running beside the test; `output` is what it prints."""
 
     def __init__(self, workflow: Workflow, cluster: Cluster, *arguments: str, study: Path | None = None):
         self.log = workflow.directory.parent / "driver.log"
@@ -40,7 +40,7 @@ class Driver:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def ends(self, seconds: float = 400) -> int:
@@ -49,7 +49,7 @@ class Driver:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"Snakemake did not end in {seconds} s:\n{self.said[-5000:]}") from None
+            raise AssertionError(f"Snakemake did not end in {seconds} s:\n{self.output[-5000:]}") from None
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -58,7 +58,7 @@ class Driver:
 
 def running(cluster: Cluster, comment: str) -> str | None:
     """The running job with this comment."""
-    return next((job for job, said in cluster.jobs("RUNNING").items() if said == comment), None)
+    return next((job for job, text in cluster.jobs("RUNNING").items() if text == comment), None)
 
 
 TARGET, RETRAIN = "rule_train_wildcards_bios_target_0", "rule_train_wildcards_bios_retrain_0"
@@ -96,7 +96,7 @@ def eventful(cluster, tmp_path_factory) -> Events:
     assert workflow.snakemake("--unlock").returncode == 0
     driver = Driver(workflow, cluster, "--until", "collect")
     assert driver.ends() != 0
-    refused = driver.said
+    refused = driver.output
     until(lambda: not running(cluster, RETRAIN), 60, "the end of retrain's job")
     cluster.ask("scancel", orphan)
     until(lambda: cluster.job(orphan)["JobState"] == "CANCELLED", 30, "the end of target's first job")
@@ -112,9 +112,9 @@ def eventful(cluster, tmp_path_factory) -> Events:
     hanging = until(lambda: running(cluster, UNLEARN), 180, "an unlearning job")
     until(lambda: cluster.hang(hanging, "scripts.unlearn"), 60, "its work")
     cluster.ask("scontrol", "update", f"JobId={hanging}", "EndTime=now+1")
-    assert driver.ends() == 0, driver.said[-5000:]
+    assert driver.ends() == 0, driver.output[-5000:]
     jobs = [cluster.job(job) for job in sorted(cluster.jobs(), key=int)]
-    return Events(workflow, [job for job in jobs if job.get("Comment", "").startswith("rule_")], refused, driver.said)
+    return Events(workflow, [job for job in jobs if job.get("Comment", "").startswith("rule_")], refused, driver.output)
 
 
 def test_the_study_ends_with_the_bytes_of_a_local_run(eventful, finished):
@@ -196,10 +196,10 @@ def test_gpu_jobs_take_turns_and_ctrl_c_cancels_all(eventful, cluster, needs_gpu
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="its jobs would find a GPU")
 def test_a_job_looks_for_its_gpu_itself(eventful, cluster, needs_gpu):
-    """The machine that starts the study may have none. What to do about a job that failed is said in the end."""
+    """The machine that starts the study may have none. What to do about a job that failed is printed in the end."""
     study, (target, _) = needs_gpu
     driver = Driver(eventful.workflow, cluster, "--retries", "0", target, study=study)
     assert driver.ends(120) != 0
     log = eventful.workflow.directory / "results/mini/logs/train/bios-target-0.log"
     assert "gpu: true, and torch sees no GPU here" in log.read_text()
-    assert "--set-resources unlearn:runtime" in driver.said
+    assert "--set-resources unlearn:runtime" in driver.output

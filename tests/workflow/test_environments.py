@@ -132,10 +132,10 @@ def test_log_probabilities_are_near_those_of_full_precision_and_not_the_same(fin
         mean[quantizer] = torch.tensor([record["score"] for record in records])
     difference = (mean["full"] - mean[QUANTIZER]).abs()
     assert (difference > 0).all() and difference.mean() < 0.5
-    said = json.loads((folder / f"{QUANTIZER}.json").read_text())
-    assert said["calibration"]["drawn"] == 4 and said["settings"]["quantizer"]["backend"] == "autoawq"
-    assert said["quantized_with"]["autoawq"] == "0.2.9" and said["quantized_with"]["transformers"] == "4.51.3"
-    assert said["versions"]["transformers"] != "4.51.3"
+    result = json.loads((folder / f"{QUANTIZER}.json").read_text())
+    assert result["calibration"]["drawn"] == 4 and result["settings"]["quantizer"]["backend"] == "autoawq"
+    assert result["quantized_with"]["autoawq"] == "0.2.9" and result["quantized_with"]["transformers"] == "4.51.3"
+    assert result["versions"]["transformers"] != "4.51.3"
 
 
 def test_checkpoints_that_the_entry_keeps_are_kept(finished):

@@ -70,9 +70,9 @@ class Run:
 
 
 def ended(job: subprocess.Popen) -> tuple[int, str]:
-    """A job's exit status, and what it said."""
-    said, _ = job.communicate(timeout=300)
-    return job.returncode, said
+    """A job's exit status and its output."""
+    text, _ = job.communicate(timeout=300)
+    return job.returncode, text
 
 
 def eventually(holds, seconds: float = 60) -> bool:
@@ -102,8 +102,8 @@ def run(tmp_path_factory, tiny_llama):
 )
 def test_scores_and_records_are_a_plain_process_s_to_the_byte(run, quantizer):
     for name, forked in (("forked", True), ("plain", False)):
-        status, said = ended(run.evaluate(name, quantizer, forked=forked))
-        assert status == 0 and "knowmem_forget" in said, said
+        status, text = ended(run.evaluate(name, quantizer, forked=forked))
+        assert status == 0 and "knowmem_forget" in text, text
     for ending in ("json", "jsonl"):
         assert (run.folder / f"forked.{ending}").read_bytes() == (run.folder / f"plain.{ending}").read_bytes()
 
@@ -144,10 +144,10 @@ def test_a_signal_reaches_the_job_and_ends_the_client_as_it_ended_the_job(run, n
     job = run.unlearn(f"signal-{number}", steps=400)
     assert any(line.startswith("step") for line in job.stdout)
     job.send_signal(number)
-    status, said = ended(job)
+    status, text = ended(job)
     # torch may turn an interrupt in the middle of a backward pass into an error of its own.
-    assert status == -number or (number == signal.SIGINT and status == 1), said
-    assert ("KeyboardInterrupt" in said) == (number == signal.SIGINT), said
+    assert status == -number or (number == signal.SIGINT and status == 1), text
+    assert ("KeyboardInterrupt" in text) == (number == signal.SIGINT), text
     assert len(run.servers()) == 1
 
 
@@ -231,5 +231,5 @@ def test_clusters_conda_and_who_asks_for_it_get_plain_processes(tmp_path, argume
     command = [*workflow.command("--cores", "1", *arguments), "--", "probe"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | path | environment)
     assert done.returncode == 0, done.stderr
-    said = (workflow.directory / "probe.txt").read_text()
-    assert ("job_client.py" in said) == forked, said
+    text = (workflow.directory / "probe.txt").read_text()
+    assert ("job_client.py" in text) == forked, text

@@ -1,4 +1,4 @@
-"""How the models of a study come about: what the jobs of base, target and retrain are told."""
+"""How the models of a study come about: what the jobs of base, target and retrain are given."""
 
 import json
 import shutil
@@ -43,6 +43,6 @@ def test_a_model_is_trained_in_its_own_number_format_or_the_studys(commands):
     stored = {"storage": "bfloat16", "state_storage": "bfloat16"}
     methods = {name: entry | stored for name, entry in mini["methods"].items()}
     jobs = commands({"target": {"compute": "float32"}}, compute="bfloat16", methods=methods)
-    told = {job.split("--model ")[1].split()[0]: job.split("--compute ")[1].split()[0] for job in jobs["train"]}
-    assert told == {"target": "float32", "retrain": "bfloat16"}
+    expected = {job.split("--model ")[1].split()[0]: job.split("--compute ")[1].split()[0] for job in jobs["train"]}
+    assert expected == {"target": "float32", "retrain": "bfloat16"}
     assert all("--compute bfloat16" in job for job in jobs["unlearn"])

@@ -87,10 +87,10 @@ def test_of_calibrated_checkpoints_the_targets_alone_is_kept_and_scores_say_what
 
 def test_a_run_says_what_ended_it_and_what_moved(finished):
     training = finished.directory / "results/mini/models/bios/npo_klr_sure/seed0/training.json"
-    said = json.loads(training.read_text())
-    assert said["stopped_by"] == ("steps" if said["unmet"] else "stop_at")
-    assert said["looks"][0]["step"] == 10 and said["shares"].keys() == {"knowmem_forget", "knowmem_retain"}
-    assert said["moving"] and all(name.endswith("proj.weight") for name in said["moving"])
+    result = json.loads(training.read_text())
+    assert result["stopped_by"] == ("steps" if result["unmet"] else "stop_at")
+    assert result["looks"][0]["step"] == 10 and result["shares"].keys() == {"knowmem_forget", "knowmem_retain"}
+    assert result["moving"] and all(name.endswith("proj.weight") for name in result["moving"])
 
 
 def test_models_are_saved_in_the_storage_they_were_trained_in(finished):

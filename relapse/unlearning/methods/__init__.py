@@ -1,7 +1,7 @@
 """The named methods. One file per forget loss; each registers that loss alone and with the paper's two retain terms.
 
-A method says which losses it adds up and what it needs of the reference model (the target before unlearning). To add
-one, put a file here that ends in `METHODS.register(Method(...))`.
+A method names the losses that it adds up and what it needs of the reference model (the target before unlearning). To
+add one, put a file here that ends in `METHODS.register(Method(...))`.
 """
 
 from collections.abc import Callable

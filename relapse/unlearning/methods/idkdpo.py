@@ -1,4 +1,4 @@
-"""IdkDPO: idkdpo, idkdpo_gdr, idkdpo_klr: prefer a refusal to the true answer.
+"""IdkDPO: idkdpo, idkdpo_gdr, idkdpo_klr (arXiv 2305.18290, Eq. 7): prefer a refusal to the true answer.
 
 DPO (arXiv 2305.18290, Eq. 7) with refusals as in TOFU (arXiv 2401.06121) as what is preferred; scaled by 2 / beta as
 NPO (arXiv 2404.05868) is, which is this loss without the preferred answer. It reads question/answer pairs about the
