@@ -8,7 +8,7 @@ from relapse.study import slurm_jobs
 
 def test_without_squeue_nothing_is_taken_for_granted(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RelapseError, match="squeue does not say whether an earlier run's jobs are still there"):
+    with pytest.raises(RelapseError, match="squeue does not report whether an earlier run's jobs are still there"):
         slurm_jobs.check_none_left(tmp_path, "results/mini")
 
 

@@ -118,7 +118,7 @@ def test_a_tokenizer_that_adds_bos_against_the_file_is_refused(folder, tiny_llam
         assert content.count(key + b"\0") == 1
         return content.replace(key + b"\0", key + b"\1")
 
-    with pytest.raises(RelapseError, match=r"says add_bos_token true, but .* does not begin texts with '<s>'"):
+    with pytest.raises(RelapseError, match=r"has add_bos_token true, but .* does not begin texts with '<s>'"):
         package.converted(entry(gguf_wheel(folder, tiny_llama, change=swapped)))
     assert [path.suffix for path in folder.iterdir()] == [".whl"]
 

@@ -219,7 +219,7 @@ def test_headline_says_what_its_intervals_are_over(tmp_path):
     write_study(tmp_path, seeds=(0, 1, 2))
     rows, reader = rows_of(tmp_path)
     text = " ".join(headline(reader.study, list(rows.values()), reader, {}).split())
-    assert "95 % interval of a paired bootstrap over examples; it says nothing about another training run." in text
+    assert "95 % interval of a paired bootstrap over examples; it does not cover another training run." in text
     reader.grouped = True
     assert "bootstrap over people" in " ".join(headline(reader.study, list(rows.values()), reader, {}).split())
     rows, reader = rows_of(tmp_path, seeds=[0, 1, 2])

@@ -189,6 +189,10 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     models = tmp_path / "models.csv"
     models.write_text(MISSED)
     arguments += ["--models", str(models)]
+    target = tmp_path / "models/bios/target/seed0"
+    target.mkdir(parents=True)
+    (target / "chat_template.jinja").write_text("{{ messages }}")
+    arguments += ["--models-dir", str(tmp_path / "models")]
     for kind in ("csv", "md", "tex", "html"):
         arguments += [f"--{kind}", str(tmp_path / "tables" / f"table1.{kind}")]
     code = f"import runpy, sys; sys.argv = ['table', *{arguments!r}]; "
@@ -200,3 +204,7 @@ def test_script_writes_all_formats_without_torch(tmp_path):
     text = "npo_klr reached its limit of steps without meeting its stop rule (bios, seed 0: KnowMem forget 41 %"
     assert text in (tmp_path / "tables/table1.md").read_text()
     assert "ga reached" not in (tmp_path / "tables/table1.md").read_text()
+    assert (
+        "bios: the target has a chat template, and KnowMem asks without it"
+        in (tmp_path / "tables/table1.md").read_text()
+    )

@@ -218,7 +218,7 @@ def _world(study: StudySettings, sound: Sound, corpora: dict[str, Corpus]) -> It
         return
     for name, entry in study.corpora.items():
         if sound("corpora", name) and (on_hub(entry) or (name in corpora and not corpora[name].world)):
-            how = "set its `world`, such as to 24" if entry.source == "synthetic" else "add the file to its folder"
+            how = "set its `world`, to 24 for example" if entry.source == "synthetic" else "add the file to its folder"
             yield (
                 ("metrics", "world_facts"),
                 f"corpora.{name} has no utility/world.json: {how}, or leave the metric out.",
