@@ -74,8 +74,8 @@ def continued(corpus: Corpus, settings: FluencySettings) -> list[str]:
 class Fluency:
     """`fluency`: 100 times the mean over texts of (2/3 H2 + 4/3 H3) / 2, H2 and H3 the entropy of bigrams and trigrams.
 
-    The texts continue the beginnings of the corpus's privleak retain texts, or a file's instructions, greedily. The more
-    tokens are generated, the larger the entropy can become: compare only scores with the same `max_new_tokens`.
+    The texts continue the beginnings of the corpus's privleak retain texts, or a file's instructions, greedily. The
+    more tokens are generated, the larger the entropy can become: compare only scores with the same `max_new_tokens`.
     """
 
     name = "fluency"
