@@ -51,7 +51,7 @@ def progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def predict_one(args: argparse.Namespace, formats: dict[str, dict]) -> None:
-    """What would survive of an update at the rate of --predict, printed, and written where there is an output folder."""
+    """What would survive of an update at the rate of --predict, printed, and written to an output folder."""
     from relapse.audit import predict
 
     with progress() as report:
