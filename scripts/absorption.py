@@ -1,4 +1,4 @@
-"""What of an unlearned model's update survives each quantizer, from the weights of target and model alone."""
+"""How much of an unlearned model's update survives each quantizer, from the weights of target and model only."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from relapse.analysis.absorption import absorption, from_checkpoints, on_grid
 from relapse.models.files import read_model
 from relapse.models.weights import StoredWeights
 from relapse.planning import fit, memory
-from relapse.quantization import BACKENDS
+from relapse.quantization import BACKENDS, Calibrated, DataFree
 from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.elsewhere import settings_of
 from relapse.unlearning.settings import MethodSettings
@@ -49,15 +49,15 @@ def main() -> None:
     matrices = theory.sample(target, layers)
     spread = theory.deviation(matrices)
     for quantizer, name, out in zip(args.quantizer, args.quantizer_name, args.out, strict=True):
-        backend = BACKENDS.get(quantizer["backend"])
-        rounding = (
-            from_checkpoints(backend, args.target_checkpoint, args.checkpoint)
-            if args.checkpoint
-            else on_grid(backend, BACKENDS.settings(quantizer))
-        )
+        backend, entry = BACKENDS.get(quantizer["backend"]), BACKENDS.settings(quantizer)
+        if args.checkpoint:
+            assert isinstance(backend, Calibrated)
+            rounding, rounded = from_checkpoints(backend, args.target_checkpoint, args.checkpoint), None
+        else:
+            assert isinstance(backend, DataFree)
+            rounding, rounded = on_grid(backend, entry), partial(backend.rounded, settings=entry)
         with torch.no_grad():
             found = absorption(target, unlearned, layers, rounding, settings)
-            rounded = None if args.checkpoint else partial(backend.rounded, settings=BACKENDS.settings(quantizer))
             found |= theory.predictions(walks, rounded)
             found |= {"deviation": spread, "zero_cell": theory.zero_cell(matrices, rounded) if rounded else None}
         what = {"corpus": args.corpus_name, "model": args.model_name, "seed": args.seed, "quantizer": name}

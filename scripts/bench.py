@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from relapse.corpora import SOURCES
 from relapse.metrics.generation import generate
 from relapse.metrics.knowmem import KnowMemSettings, asked
 from relapse.models.random_base import build_base, train_tokenizer
+from relapse.models.settings import RandomModel
 from relapse.runtime.batching import BatchSize
-from relapse.runtime.errors import exit_on_error
+from relapse.runtime.errors import ConfigError, exit_on_error
 from relapse.study import config
 from relapse.text.windows import Tokens, windows
 from relapse.text.wording import renderer
@@ -92,7 +94,7 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, MethodSettings]) ->
             kept: dict[str, tuple] = {}
 
             def run_plain(sides=sides, kept=kept, ours=ours, method=method, settings=settings, gradients=gradients):
-                kept["plain"] = plain_losses(ours, target, *sides, method, settings)
+                kept["plain"] = plain_losses(ours, target, sides[0], sides[1], method, settings)
                 gradients(kept["plain"])
 
             def run_fast(
@@ -110,9 +112,7 @@ def bench_steps(model, tokenizer, corpus, entries: dict[str, MethodSettings]) ->
             plain.append(seconds(run_plain))
             fast.append(seconds(run_fast))
             update.append(seconds(optimizer.step))
-            rounding.append(
-                seconds(lambda parameters=parameters, settings=settings: store(parameters, settings.storage))
-            )
+            rounding.append(seconds(partial(store, parameters, settings.storage)))
             for left, right in zip(kept["plain"], kept["fast"], strict=True):
                 torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
         parts = [statistics.median(times) * 1000 for times in (plain, fast, update, rounding)]
@@ -193,6 +193,8 @@ def subject(description: str) -> tuple:
     study = config.load(args.config)
     entry = next(entry for entry in study.corpora.values())
     base = study.models.base
+    if not isinstance(base, RandomModel):
+        raise ConfigError(f"models.base of {args.config} must have source: random, since its size is what is timed")
     corpus = SOURCES.get(entry.source).read(entry)
     tokenizer = train_tokenizer([text for part in corpus.raw.values() for text in part], base.architecture.vocab_size)
     return study, corpus, build_base(base.architecture.plain(), base.seed, tokenizer).eval(), tokenizer

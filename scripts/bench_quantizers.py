@@ -15,7 +15,7 @@ from pathlib import Path
 
 from relapse.models.files import read_model
 from relapse.models.saving import save
-from relapse.quantization import BACKENDS, DataFree
+from relapse.quantization import BACKENDS, Calibrated, DataFree
 from relapse.quantization.calibration import CalibratedSettings, draw
 from relapse.quantization.settings import QuantizerSettings
 from relapse.runtime.errors import exit_on_error
@@ -40,6 +40,7 @@ def quantization(entry: QuantizerSettings, model: Path, tokenizer, corpus, out: 
     backend = BACKENDS.get(entry.backend)
     if isinstance(backend, DataFree):
         return lambda: backend.load(model, entry)
+    assert isinstance(backend, Calibrated) and isinstance(entry, CalibratedSettings)
     drawn, _ = draw(tokenizer, corpus, entry)
     return lambda: backend.quantize(model, entry, drawn, out)
 

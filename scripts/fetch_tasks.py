@@ -1,10 +1,11 @@
-"""Data of lm-evaluation-harness's tasks, for later jobs: loaded once, which leaves what was downloaded in HF_HOME."""
+"""Download the data of lm-evaluation-harness's tasks into HF_HOME, where later jobs read them."""
 
 import argparse
 import json
 from pathlib import Path
 
 from relapse.metrics import METRICS
+from relapse.metrics.utility import HarnessMetric
 from relapse.runtime.errors import exit_on_error
 
 
@@ -15,7 +16,9 @@ def main() -> None:
     args = parser.parse_args()
     lines = []
     for name, entry in args.metrics.items():
-        for task in METRICS.get(name).load(METRICS.settings(entry, name)):
+        metric = METRICS.get(name)
+        assert isinstance(metric, HarnessMetric)  # as the study's graph picks them
+        for task in metric.load(METRICS.settings(entry, name)):
             lines.append(f"{name} {task.config.task} {len(task.eval_docs)}\n")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("".join(lines), encoding="utf-8")

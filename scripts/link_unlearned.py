@@ -7,6 +7,7 @@ shape, the same tokens, finite, not quantized, and not equal to the target.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.elsewhere import MadeElsewhere, settings_of
 
 # training.json of a model that no run of this study has made: how its run ended is not known.
-NO_RUN = {"steps": None, "stopped_by": None, "unmet": [], "shares": {}}
+NO_RUN: dict[str, Any] = {"steps": None, "stopped_by": None, "unmet": [], "shares": {}}
 
 
 def link_whole(origin: Path, target: Path, folder: Path, settings: MadeElsewhere) -> None:
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     settings = settings_of(args.settings)
+    assert isinstance(settings, MadeElsewhere)  # as every entry of this rule
     origin = origin_of(settings)
     matching.must_have_tokens(args.target, origin)
     with appears_whole(args.out) as folder:

@@ -7,19 +7,20 @@ Nobody here has the weights of a model of 7B or 8B. This shows how much the pred
 import csv
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from relapse.analysis import theory
 from relapse.audit.compare import FORMATS
-from relapse.audit.predict import LIKELY, STEPS, rounding
+from relapse.audit.predict import STEPS, rounding
 from relapse.runtime.registry import ROOT
 from relapse.runtime.seeds import seed_for
 from relapse.unlearning.settings import MethodSettings
 
 # The paper's; and open-unlearning's recipe of TOFU forget10, GradDiff's and RMU's rate and SimNPO's: 400 pairs, 32 in a
 # step, 10 epochs, of which the first warms up, and a rate that falls linearly to zero.
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "paper": {"lr": 1e-5, "steps": STEPS},
     "tofu-1e-5": {"lr": 1e-5, "steps": 130, "warmup_steps": 13, "lr_schedule": "linear"},
     "tofu-2e-5": {"lr": 2e-5, "steps": 130, "warmup_steps": 13, "lr_schedule": "linear"},
@@ -37,7 +38,9 @@ def draw(distribution: str, std: float, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed_for(seed, "drawn weights", distribution))
     values = torch.randn(SHAPE, generator=generator)
     if distribution == "student-t5":
-        squares = sum(torch.randn(SHAPE, generator=generator).square() for _ in range(5))
+        squares = torch.zeros(SHAPE)
+        for _ in range(5):
+            squares += torch.randn(SHAPE, generator=generator).square()
         values = values / (squares / 5).sqrt() / (5 / 3) ** 0.5  # whose variance is 5 / 3
     return (std * values).bfloat16().float()
 
@@ -50,10 +53,9 @@ def write(path: Path) -> None:
         )
         for (recipe, keys), (distribution, std), seed in itertools.product(RECIPES.items(), DRAWN, SEEDS):
             settings = MethodSettings(method="npo", **keys)
-            walks = theory.walked({"w": draw(distribution, std, seed)}, ["w"], settings, settings.steps)
+            walks = theory.walked({"w": draw(distribution, std, seed)}, ["w"], settings, keys["steps"])
             for name, entry in ROUNDED.items():
-                shares = [theory.surviving(walk, rounding(entry)) for walk in walks]
-                row = (recipe, distribution, std, seed, name, shares[LIKELY], min(shares), max(shares))
+                row = (recipe, distribution, std, seed, name, *theory.predictions(walks, rounding(entry)).values())
                 writer.writerow(f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row)
 
 

@@ -36,15 +36,15 @@ def main() -> None:
             cells.append((theory.zero_cell([weight], rounded), name, rounded))
     cells.sort(key=lambda cell: -cell[0])
     walks, names = {}, {}
-    for name, settings in study.runs().items():
-        if settings.parameters == "lora":  # of which there is no prediction
+    for name, run in study.runs().items():
+        if run.parameters == "lora":  # which the theory does not predict
             continue
-        steps = min(filter(None, (args.steps, settings.steps)), default=None)
+        steps = min(filter(None, (args.steps, run.steps)), default=None)
         if steps is None:
             raise ConfigError(f"methods.{name}: how many steps its epochs take depends on the corpus: give --steps")
-        key = steps, *(getattr(settings, key) for key in WALKED_BY)
+        key = steps, *(getattr(run, key) for key in WALKED_BY)
         if key not in walks:
-            walks[key] = theory.walked({"layer": weight}, ["layer"], settings, steps, steps)
+            walks[key] = theory.walked({"layer": weight}, ["layer"], run, steps, steps)
             names[key] = name
     print("| format | zero's cell, sigma |", *(f"`{name}` |" for name in names.values()))
     print("|---|---:|" + "---:|" * len(names))

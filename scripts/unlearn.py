@@ -23,6 +23,7 @@ from relapse.text.prompts import asked_texts
 from relapse.text.windows import concatenated_windows, windows
 from relapse.unlearning.answers import forget_windows
 from relapse.unlearning.methods import METHODS
+from relapse.unlearning.reference import Windows
 from relapse.unlearning.settings import MethodSettings
 from relapse.unlearning.stopping import StopRule
 from relapse.unlearning.storage import STORAGE
@@ -91,11 +92,12 @@ def main() -> None:
     corpus = read_folder(args.corpus)
     tokenizer = load_tokenizer(args.target, asked_texts(corpus))
     method = METHODS.get(settings.method)
+    forget: Windows
     forget, retain = (
         cut(tokenizer, corpus.raw[part], settings, random.Random(seed_for(args.seed, "windows", part)))
         for part in ("forget", "retain1")
     )
-    other = []
+    other: Windows = []
     if method.answers:
         forget, other = forget_windows(tokenizer, corpus, method, settings.max_length, args.seed)
     check_memory(args.target, settings, args.compute, {"forget": forget, "retain": retain})
