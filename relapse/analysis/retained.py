@@ -68,7 +68,7 @@ def read_scores(path: Path) -> dict[str, dict[str, Answer]]:
     except FileNotFoundError:
         raise RelapseError(f"{path} is missing: retained knowledge needs the records of every model") from None
     except (ValueError, KeyError) as error:
-        raise RelapseError(f"{path} is no file of records: {error!r}") from None
+        raise RelapseError(f"cannot read the records in {path}: {error!r}") from None
     for metric, by_id in scores.items():
         if not by_id:
             raise RelapseError(f"{path} has no record of {metric}, which retained knowledge is computed from")

@@ -147,7 +147,9 @@ def compare(
         report(done, whole)
     for update in updates:
         if not update.squared + update.outside:
-            raise RelapseError(f"{update.folder} equals {target} in every weight: there is no update to look at")
+            raise RelapseError(
+                f"{update.folder} equals {target} in every weight: there is no update. Name the model after unlearning"
+            )
     return updates
 
 

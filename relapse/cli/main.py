@@ -119,32 +119,34 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="relapse", description="Does your language model truly unlearn?")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    text = "does an unlearned checkpoint stay unlearned in the format that ships? From weights alone"
+    text = "does an unlearned checkpoint stay unlearned in the format that ships? Needs only weights"
     one = commands.add_parser("audit", help=text, description=text)
     one.add_argument("--target", type=Path, required=True, help="folder of the model before unlearning")
     one.add_argument("--unlearned", type=Path, nargs="+", help="folders of models after unlearning")
-    text = "in place of --unlearned: what would survive of an update at this learning rate, from the target alone"
+    text = "instead of --unlearned: predict how much of an update at this learning rate would survive"
     one.add_argument("--predict", type=float, metavar="LR", help=text)
-    one.add_argument("--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"of: {', '.join(FORMATS)}")
+    one.add_argument(
+        "--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"some of: {', '.join(FORMATS)}"
+    )
     one.add_argument("--output", type=Path, metavar="DIR", help="also write JSON, CSV, a figure and an HTML page there")
-    one.add_argument("--corpus", type=Path, metavar="DIR", help="also score both models on it (MUSE's layout): slow")
+    one.add_argument("--corpus", type=Path, metavar="DIR", help="also score the models on this folder; slow")
     one.add_argument("--limit", type=int, metavar="N", help="with --corpus: only the first N items of each part")
-    one.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --corpus: to compute in")
+    one.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --corpus: number format")
     one.set_defaults(do=audit)
 
     text = "score one model under one quantizer: what does it still know?"
     score.add_arguments(commands.add_parser("score", help=text, description=text))
 
-    text = "list what is registered, with options and defaults"
+    text = "list methods, quantizers, metrics or corpora, with options and defaults"
     one = commands.add_parser("ls", help=text, description=text)
     one.add_argument("kind", choices=["methods", "quantizers", "metrics", "corpora"])
-    one.add_argument("name", nargs="?", help="one of them, with the meaning of every option")
+    one.add_argument("name", nargs="?", help="show only this one, with the meaning of every option")
     one.set_defaults(do=ls)
 
     for name, do, text in (
         ("validate", validate, "check a study file"),
-        ("plan", plan, "check a study file, and print what it takes: memory, disk, time"),
-        ("run", run, "check a study and run it; what follows STUDY goes to Snakemake (default: --cores all)"),
+        ("plan", plan, "check a study file, and predict its memory, disk and time"),
+        ("run", run, "check a study and run it; options after STUDY go to Snakemake (default: --cores all)"),
     ):
         one = commands.add_parser(name, help=text, description=text)
         one.add_argument("study", nargs="?", default="config.yaml", help="a study file (default: config.yaml)")

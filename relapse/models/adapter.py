@@ -61,7 +61,7 @@ def merged(folder: Path, base: Path) -> Any:
     missing = sorted(name for name in report.missing_keys if ".lora_" in name or ".modules_to_save." in name)
     for names, what in (
         (missing, "lacks"),
-        (sorted(report.unexpected_keys), "has weights without a place"),
+        (sorted(report.unexpected_keys), "has weights that the model has no layer for"),
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""

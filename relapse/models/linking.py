@@ -30,7 +30,7 @@ def origin_of(entry: Any) -> Path:
 def appears_whole(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write into, which becomes `out` at the end. Raises RelapseError where `out` is there."""
     if out.exists():
-        raise RelapseError(f"{out} is there already: delete it first")
+        raise RelapseError(f"{out} already exists: delete it first")
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

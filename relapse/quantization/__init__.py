@@ -203,8 +203,8 @@ class Calibrated(Backend):
             raise RelapseError(f"{folder} is no model directory: it has no config.json")
         if self.mark not in json.loads(config.read_text(encoding="utf-8")):
             raise RelapseError(
-                f"{folder} is not quantized: {self.name} looks at text first. Run python -m scripts.quantize, and "
-                "score what it writes."
+                f"{folder} is not quantized, and {self.name} needs calibration text. Run python -m "
+                "scripts.quantize, then score the checkpoint that it writes."
             )
 
 

@@ -87,7 +87,7 @@ class AutoAWQ(Calibrated):
                 quantizer_cls=Noting,
             )
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise RelapseError(f"autoawq of {model_dir} gave up ({error}): use backend: awq or gptq") from error
+            raise RelapseError(f"autoawq of {model_dir} failed ({error}): use backend: awq or gptq") from error
         model.save_quantized(str(out_dir))
         restore_config(out_dir, model_dir, model.quant_config.to_transformers_dict())
         folding.write(out_dir)

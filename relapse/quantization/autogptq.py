@@ -44,8 +44,8 @@ class AutoGptqSettings(CalibratedSettings):
     )
     act_order: Literal["weight", "none"] = Field(
         "none",
-        description="weight: columns with the largest activations first, in groups that follow that order (AutoGPTQ's "
-        "desc_act); none: as they lie.",
+        description="Order in which columns are rounded. none: from left to right. weight: those with the largest "
+        "activations first, in groups that follow that order (AutoGPTQ's desc_act).",
     )
     dampening: Positive = Field(0.01, description="Share of the Hessian's mean diagonal that is added to its diagonal.")
 
@@ -84,7 +84,7 @@ class AutoGPTQ(Calibrated):
             self.check(layer_shapes(model.model), settings)
             model.quantize(examples, batch_size=1)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise RelapseError(f"autogptq of {model_dir} gave up ({error}): use backend: gptq") from error
+            raise RelapseError(f"autogptq of {model_dir} failed ({error}): use backend: gptq") from error
         model.save_quantized(str(out_dir), use_safetensors=True)
         finish(Path(out_dir), model_dir, settings)
         copy_tokenizer(model_dir, out_dir)

@@ -20,12 +20,12 @@ class AwqSettings(CompressorSettings):
 
     symmetric: bool = Field(
         False,
-        description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group, as "
-        "AWQ's own code has it.",
+        description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group, as in "
+        "AWQ's own code.",
     )
     duo_scaling: bool = Field(
         True,
-        description="Whether scales weigh a channel's weights against its activations, or look at activations alone.",
+        description="true: a channel's scale depends on its weights and its activations; false: on activations only.",
     )
 
 

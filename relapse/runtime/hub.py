@@ -121,11 +121,11 @@ def _verify(folder: Path, repository: str, revision: str, patterns: Sequence[str
             _delete(path)
     if wrong:
         raise RelapseError(
-            f"{repository} at revision {revision}: the content of {', '.join(wrong)} is not what the Hub has under "
-            "that name; deleted from the cache. Run again: only what was deleted is downloaded anew."
+            f"{repository} at revision {revision}: the content of {', '.join(wrong)} differs from the Hub's and was "
+            "deleted from the cache. Run again to download what was deleted."
         )
     if unknown:
-        print(f"{repository}: no hash is known for {', '.join(unknown)} in {folder}; not checked", flush=True)
+        print(f"{repository}: not checked, since no hash is known: {', '.join(unknown)} in {folder}", flush=True)
 
 
 def _listed(repository: str, revision: str, kind: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ class Lora(Settings):
     alpha: Positive = Field(16.0, description="LoRA's alpha; the change is multiplied by alpha / rank.")
     target_modules: Literal["linear"] | Annotated[list[str], Field(min_length=1, json_schema_extra=UNIQUE)] = Field(
         "linear",
-        description="Layers with an adapter: linear, all those that quantizers touch, or a list of names such as "
+        description="Layers with an adapter: linear, all layers that quantizers round, or a list of names such as "
         "[q_proj, v_proj].",
     )
 

@@ -39,13 +39,13 @@ class Sure(MethodSettings):
         90.0,
         ge=0,
         le=100,
-        description="gamma of Eq. 5: the share, in percent, of modules or rows that stay as they are. The paper has "
-        "90 for NPO_KLR and 99 for GA_GDR on BOOKS. Not read by mask: released.",
+        description="gamma of Eq. 5: the percentage of modules or rows that do not change. The paper has 90 for "
+        "NPO_KLR and 99 for GA_GDR on BOOKS. Not used with mask: released.",
     )
     modules: Literal["linear", "all"] = Field(
         "linear",
-        description="Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
-        "all of them, as in the paper's text, embeddings, norms and output head included. Not read by mask: released.",
+        description="Which weight tensors the mask chooses from. linear: those of the linear layers, which quantizers "
+        "round. all: also embeddings, norms and output head, as in the paper's text. Not used with mask: released.",
     )
 
 
