@@ -19,7 +19,8 @@ class Evaluation(Settings):
         1,
         description="How many quantizers one process scores a model under. 1: changing a quantizer reruns nothing "
         "else, and a cluster runs quantizers in parallel. More: studies of small models are faster, since starting a "
-        "process takes longer than scoring, but changing a quantizer reruns all that share its process. Changes no score.",
+        "process takes longer than scoring, but changing a quantizer reruns all that share its process. No score "
+        "changes.",
     )
     bootstrap_samples: int = Field(
         2000, ge=1, le=1_000_000, description="Resamples of the examples behind the 95 % intervals of one seed."

@@ -23,8 +23,8 @@ class QuantizerSettings(Settings):
     keep: bool = Field(
         False,
         description="Whether to keep the checkpoints that a calibrated quantizer writes, in "
-        "results/{study}/quantized/. Otherwise each is deleted after it is scored, except the target's, which absorption of every method "
-        "needs. Other quantizers write none.",
+        "results/{study}/quantized/. Otherwise each is deleted after it is scored, except the target's, which "
+        "absorption of every method needs. Other quantizers write none.",
     )
 
     def rounding(self) -> dict[str, Any]:
