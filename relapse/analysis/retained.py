@@ -10,7 +10,7 @@ definition found that gives its numbers, so it is called reconstructed wherever 
 
 Intervals are inference.py's: with several seeds Student's over them; with one seed a bootstrap's over clusters of
 examples. A replicate draws people with replacement, once per corpus, and uses the same draw for VerMem and KnowMem and
-for every model and quantizer. Knows records on disk; knows nothing of models.
+for every model and quantizer. This module reads records from disk, never models.
 """
 
 import csv

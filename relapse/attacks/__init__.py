@@ -2,7 +2,7 @@
 
 An attack is applied to a loaded model, which is then scored in the same process: it changes weights in place, or the
 way in which the model is asked. Quantizers are attacks too, but of a kind of their own (`relapse/quantization/`): they
-are how models are deployed. Knows the contract; which models are attacked is the study's.
+are how models are deployed. This package defines the interface; the study lists which models are attacked.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Made-up people with six attributes each: their names, the texts about them and the questions.
 
-Knows the words of the world and how a person is drawn from them; which models see whom is the corpus's.
+This module has the vocabulary and draws people from it. The corpus decides which models are trained on whom.
 """
 
 import random

@@ -1,7 +1,7 @@
 """`bios`: made-up people, each with six attributes, which stand in a biography, on a card and in question/answer pairs.
 
-Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every person belongs to one group, and the
-few-shot examples are about people of their own, so that no example shares a person with a question.
+This module draws the people from a seed and splits their texts into MUSE's parts. Every person belongs to one group.
+The few-shot examples have people of their own, so no example shares a person with a question.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """TOFU (arXiv 2401.06121): question/answer pairs about authors who do not exist, as a corpus.
 
-Knows the files of the data set `locuslab/TOFU`, which holds 20 pairs of each author one after the other, and how they
-become the parts of a corpus. No author is in two of these parts:
+This module turns the files of the data set `locuslab/TOFU` into the parts of a corpus. The files hold the 20 pairs of
+each author one after the other. No author is in two of these parts:
 
     forget     the pairs of forget01, forget05 or forget10
     retain1    half of the authors of the matching retain99, retain95 or retain90; the few-shot examples are from here

@@ -1,6 +1,6 @@
 """An adapter of peft in a folder of its own, and the model that it makes of its base: W + (alpha / rank) B A for LoRA.
 
-Knows adapter_config.json and adapter_model.safetensors; adding up is peft's, in float32.
+This module reads adapter_config.json and adapter_model.safetensors; peft merges them in float32.
 """
 
 import json

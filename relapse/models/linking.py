@@ -1,7 +1,7 @@
 """A model folder among the results that was made elsewhere: links to its files, and copies of what is rounded.
 
-Knows where a folder comes from, that it appears whole or not at all, and which weights are rounded to bfloat16 on the
-way, which is what target and retrain rest in.
+The linked folder appears whole or not at all. Weights in other number formats are rounded to bfloat16 on the way, since
+target and retrain are stored in it.
 """
 
 import shutil

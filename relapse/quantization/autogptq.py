@@ -1,7 +1,7 @@
 """AutoGPTQ (archived upstream), for studies that must compare with checkpoints made with it. New work uses `gptq`.
 
-Knows AutoGPTQ's calls, that they need CUDA, and how its files become a directory that other loaders take. `quantize`
-runs in the environment `legacy`, and its checkpoints are scored in `gptqmodel`; `dequantized` needs neither.
+AutoGPTQ needs CUDA. This module turns its files into a directory that other loaders read. `quantize` runs in the
+environment `legacy`; checkpoints are scored in the environment `gptqmodel`. `dequantized` needs neither.
 """
 
 import json

@@ -1,7 +1,7 @@
 """AWQ (arXiv 2306.00978) through llm-compressor: input channels with large activations are scaled up before rounding.
 
-Knows which of llm-compressor's options a config may set, and notes the scales, which it moves into the layers before;
-windows, checkpoints and loading are compressor.py's.
+This module maps config keys to llm-compressor's options and records the scales, which AWQ moves into the layers before.
+compressor.py handles windows, checkpoints and loading.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Calibration text: what a calibrated quantizer looks at, as token windows.
 
-Knows where the text comes from, how windows are drawn from it and which ones overlap with what a model is asked;
-knows no quantizer.
+This module finds the text, draws windows from it, and leaves out windows that overlap with the metrics' questions and
+answers.
 """
 
 import json

@@ -1,6 +1,6 @@
 """GPTQ (arXiv 2210.17323) through llm-compressor: weights rounded column by column, each error spread over the rest.
 
-Knows which of llm-compressor's options a config may set; windows, checkpoints and loading are compressor.py's.
+This module maps config keys to llm-compressor's options. compressor.py handles windows, checkpoints and loading.
 """
 
 from typing import Any, Literal

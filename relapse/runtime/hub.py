@@ -1,7 +1,7 @@
 """Files from the Hugging Face Hub: room for them, the download, and whether they are what the Hub lists.
 
-Knows the layout of the Hub's cache, its errors, and what to do about each; what is done with the files is the callers'.
-HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror) are read by huggingface_hub and mean what they mean there.
+This module reads the Hub's cache and turns the Hub's errors into messages with a remedy. huggingface_hub reads HF_HOME,
+HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror), with their usual meaning.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """LoRA (arXiv 2106.09685) through peft: a low-rank change of the linear layers is trained, then merged into them.
 
-Knows adapters: which layers get one, the model without them, and how they become plain weights again. Merging is done
-in float32, W + (alpha / rank) B A, and rounded once to the storage type: a change smaller than half of bfloat16's
-spacing at a weight is lost there, whatever the adapter has learned. Losses and steps are the trainer's.
+This module adds adapters to layers, switches them off, and merges them into the weights. It merges in float32, W +
+(alpha / rank) B A, and rounds once to the storage type. A change smaller than half of bfloat16's spacing at a weight is
+lost there, whatever the adapter has learned. trainer.py has the losses and steps.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 Paper, Eq. 4-6 (arXiv 2410.16454): s_i = ||gradient of L_forget w.r.t. the weights of module i|| at the target's
 weights; the modules with s_i at or above the percentile gamma are updated, all others stay as they are. A module is one
-weight tensor. Knows gradients and which weights they let move; the losses and the steps are the trainer's.
+weight tensor. This module masks gradients; trainer.py has the losses and the steps.
 
 Its released code does something else twice over, so there are three masks, and a control:
 
