@@ -85,7 +85,7 @@ def quantize_elsewhere(args: argparse.Namespace, windows: list[list[int]]) -> No
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     sys.stderr.write(done.stderr)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a message"]
         raise RelapseError(f"{args.quantizer['backend']} in {args.python}: {last[0].removeprefix('error: ')}")
 
 

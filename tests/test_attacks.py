@@ -163,7 +163,7 @@ def test_relearning_text_that_overlaps_the_questions_is_refused(corpus, tmp_path
     path.write_text(json.dumps(["A text of its own.", f"I was asked: {asked.upper()} And so on."]))
     settings = attack_settings("relearn", text="file", path=str(path), steps=1, lr=1e-3)
     with pytest.raises(
-        ConfigError, match=r"text: file holds what the metrics ask, 'In which city was .*has not returned"
+        ConfigError, match=r"text: file holds 'In which city was .*', which the metrics ask: .* Leave such texts out"
     ):
         ATTACKS.get("relearn").check(corpus, settings)
     (line,) = problems(
@@ -172,12 +172,12 @@ def test_relearning_text_that_overlaps_the_questions_is_refused(corpus, tmp_path
             ("corpora/bios", {"source": "synthetic", "forget": 2, "retain1": 2, "retain2": 2, "holdout": 2}),
         )
     )
-    assert "attacks.taught: corpora.bios: text: file holds what the metrics ask" in line
+    assert "attacks.taught: corpora.bios: text: file holds '" in line and "which the metrics ask" in line
 
 
 def test_text_that_is_not_there_is_named(corpus):
     settings = attack_settings("relearn", steps=1, lr=1e-3, texts=1000)
-    with pytest.raises(ConfigError, match=r"texts: is 1000, and there are 16 texts"):
+    with pytest.raises(ConfigError, match=r"texts: is 1000, must be at most 16, the number of texts"):
         texts_of(corpus, settings)
     with pytest.raises(ConfigError, match=r"path: 'nowhere.txt' is no file"):
         texts_of(corpus, attack_settings("relearn", text="file", path="nowhere.txt", steps=1, lr=1e-3))

@@ -96,5 +96,5 @@ def test_it_follows_from_the_seed_and_can_be_written(made, tmp_path):
 
 
 def test_too_few_chapters_are_named(made):
-    with pytest.raises(ConfigError, match="5 chapters are asked for, and 3 have 80 words"):
+    with pytest.raises(ConfigError, match="needs 5 chapters of 80 words, and a novel has 3: lower words"):
         read(made.model_copy(update={"forget": 5}))

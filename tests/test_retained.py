@@ -159,7 +159,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(RelapseError, match=f"{path} has other examples of verbmem_forget"):
         rows_of(tmp_path)
     path.write_text('{"metric": "verbmem_forget", "id": "v/0"}\n')
-    with pytest.raises(RelapseError, match=f"{path} is no file of records"):
+    with pytest.raises(RelapseError, match=f"cannot read the records in {path}"):
         rows_of(tmp_path)
     path.write_text('{"metric": "verbmem_forget", "id": "v/0", "score": 1}\n')
     with pytest.raises(RelapseError, match=f"{path} has no record of knowmem_forget"):

@@ -16,7 +16,7 @@ first. There Q(u) and Q(t) are the weights that its two checkpoints compute with
 the update averages out; the share is on average what it is above, while codes, a prediction and equal
 values (`unchanged_value`) mean nothing there.
 
-Knows weights and grids; nothing of scores.
+This module reads weights and grids, never scores.
 """
 
 import math

@@ -1,6 +1,6 @@
 """costs.csv: what each unlearning run took, from its stop-watch and from training.json.
 
-Knows these two files; what a run was is models.csv's, and where a whole study's time went is timings.csv's.
+models.csv has the settings of each run, timings.csv the time of the whole study.
 """
 
 import csv

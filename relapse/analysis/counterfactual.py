@@ -3,8 +3,8 @@
 For each unlearned model, in points of VerMem, KnowMem and `knowledge`, the mean of the two: the score in full
 precision, under every quantizer, and with each part of its effect alone (quantization/counterfactual.py). Two
 differences with their 95 % intervals (inference.py): from full precision, which is what the part does, and from the
-quantized model, which is 0 where the part is the whole effect. Models are compared within a seed. Knows scores and
-entries; nothing of weights.
+quantized model, which is 0 where the part is the whole effect. Models are compared within a seed. This module reads
+scores and entries, never weights.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """models.csv: what every model of a study was made with, and how its unlearning ended.
 
-Defaults are filled in and grids expanded. Knows training.json, which lies beside every unlearned model.
+Defaults are filled in and grids expanded. The endings come from training.json beside every unlearned model.
 """
 
 import csv

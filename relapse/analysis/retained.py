@@ -10,7 +10,7 @@ definition found that gives its numbers, so it is called reconstructed wherever 
 
 Intervals are inference.py's: with several seeds Student's over them; with one seed a bootstrap's over clusters of
 examples. A replicate draws people with replacement, once per corpus, and uses the same draw for VerMem and KnowMem and
-for every model and quantizer. Knows records on disk; knows nothing of models.
+for every model and quantizer. This module reads records from disk, never models.
 """
 
 import csv
@@ -68,7 +68,7 @@ def read_scores(path: Path) -> dict[str, dict[str, Answer]]:
     except FileNotFoundError:
         raise RelapseError(f"{path} is missing: retained knowledge needs the records of every model") from None
     except (ValueError, KeyError) as error:
-        raise RelapseError(f"{path} is no file of records: {error!r}") from None
+        raise RelapseError(f"cannot read the records in {path}: {error!r}") from None
     for metric, by_id in scores.items():
         if not by_id:
             raise RelapseError(f"{path} has no record of {metric}, which retained knowledge is computed from")

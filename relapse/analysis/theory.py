@@ -8,7 +8,7 @@ absorption.py measures on a trained model.
 Where the edge is near that of a cell the share grows with the number of steps, which is taken from the run; nothing
 else of it is. The one free number is the drift. 0.3 was chosen on the mechanism study (seeds 0 to 2), where it gives
 what was measured near the edge as well; the range is 0.1 (almost noise) to 1 (most weights keep their direction).
-docs/theory.md compares it with other studies. Knows weights and rates; nothing of models or scores.
+docs/theory.md compares it with other studies. This module needs weights and rates, but no model and no scores.
 """
 
 from collections.abc import Callable, Mapping, Sequence

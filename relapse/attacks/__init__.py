@@ -2,7 +2,7 @@
 
 An attack is applied to a loaded model, which is then scored in the same process: it changes weights in place, or the
 way in which the model is asked. Quantizers are attacks too, but of a kind of their own (`relapse/quantization/`): they
-are how models are deployed. Knows the contract; which models are attacked is the study's.
+are how models are deployed. This package defines the interface; the study lists which models are attacked.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ class AttackSettings(Settings):
     attack: str = Field(description="Registered attack: noise, orthogonal, relearn or sample.")
     under: Text = Field(
         "full",
-        description="The quantizer under which a model is attacked, by its entry's name: one that needs no text.",
+        description="The quantizer of the attacked model: the name of its entry. One that needs no calibration text.",
     )
     methods: Annotated[list[str], Field(json_schema_extra=UNIQUE)] | None = Field(
         None,
-        description="Methods that it is applied to, by the names of their entries; all of them where left out. target "
-        "and retrain always are.",
+        description="Names of the entries of methods that it is applied to. Left out: all of them. It is always "
+        "applied to target and retrain.",
     )
 
 

@@ -17,7 +17,7 @@ class PerturbSettings(AttackSettings):
     """An entry of one of the two."""
 
     quantizer: Text = Field(
-        description="The quantizer whose error it is about, by its entry's name: one that needs no text."
+        description="The quantizer whose error is used: the name of its entry. One that needs no calibration text."
     )
 
 

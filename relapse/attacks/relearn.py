@@ -32,7 +32,7 @@ class RelearnSettings(AttackSettings):
         "retain text (raw/retain1), or a file of the user's (path).",
     )
     path: str = Field("", description="With text: file, a .txt (one text), or a .json list of texts.")
-    texts: Count | None = Field(None, description="n: how many texts, drawn with the seed; all where left out.")
+    texts: Count | None = Field(None, description="n: how many texts, drawn with the seed. Left out: all.")
     steps: Count = Field(description="k: optimiser steps (AdamW, warm-up, then a cosine to zero).")
     batch_size: Count = Field(2, description="Windows in a step.")
     max_length: int = Field(512, ge=8, description="Tokens in a window, at most the model's context.")
@@ -44,9 +44,7 @@ def texts_of(corpus: Corpus, settings: RelearnSettings) -> list[str]:
     if settings.text == "file":
         path = Path(settings.path)
         if not settings.path or not path.is_file():
-            raise ConfigError(
-                f"path: {settings.path!r} is no file, and text: file needs a .txt or a .json list of texts"
-            )
+            raise ConfigError(f"path: {settings.path!r} is no file: text: file needs a .txt or a .json list of texts")
         found = raw_texts(path)
     else:
         found = corpus.raw.get(PARTS[settings.text], [])
@@ -56,7 +54,7 @@ def texts_of(corpus: Corpus, settings: RelearnSettings) -> list[str]:
                 "text: retain, or file with path"
             )
     if settings.texts and settings.texts > len(found):
-        raise ConfigError(f"texts: is {settings.texts}, and there are {len(found)} texts to train on")
+        raise ConfigError(f"texts: is {settings.texts}, must be at most {len(found)}, the number of texts to train on")
     return found
 
 
@@ -89,8 +87,8 @@ class Relearn(Attack):
         """Raise ConfigError where there is no such text, or where it overlaps with what is asked."""
         if held := overlap(corpus, texts_of(corpus, settings)):
             raise ConfigError(
-                f"text: {settings.text} holds what the metrics ask, {held!r}: knowledge that is taught has "
-                "not returned. Leave such texts out"
+                f"text: {settings.text} holds {held!r}, which the metrics ask: training on it would teach the answer. "
+                "Leave such texts out"
             )
 
     def takes(self, shape: Any, settings: RelearnSettings, width: int, on_gpu: bool) -> tuple[float, float, int]:

@@ -23,10 +23,10 @@ SAMPLED = ("verbmem_forget", "knowmem_forget")  # the metrics that knowledge is 
 class SampleSettings(AttackSettings):
     """An entry of this attack."""
 
-    k: Count = Field(description="Answers of which the best counts.")
-    samples: Count = Field(description="n: answers that are sampled to each question, at least k.")
+    k: Count = Field(description="The score of a question is the expected best of k answers.")
+    samples: Count = Field(description="n: how many answers are sampled for each question, at least k.")
     temperature: Positive = Field(1.0, description="T: answers are drawn from softmax(logits / T).")
-    top_k: Whole = Field(0, description="Draw from the so many likeliest tokens; 0 from all.")
+    top_k: Whole = Field(0, description="Draw from this many of the likeliest tokens; 0: from all.")
 
     @model_validator(mode="after")
     def _enough(self) -> "SampleSettings":

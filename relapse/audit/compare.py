@@ -5,7 +5,7 @@ With t the target's weights, u the unlearned model's and Q a format, over the ma
     surviving share = <Q(u) - Q(t), u - t> / ||u - t||^2
 
 as in analysis/absorption.py, which explains them. One matrix at a time is read, of the target once for all unlearned
-models. Knows weights and formats; what the numbers mean is verdict.py's and description.py's.
+models. verdict.py and description.py interpret the numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -158,7 +158,9 @@ def compare(
         report(done, whole)
     for update in updates:
         if not update.squared + update.outside:
-            raise RelapseError(f"{update.name} equals {target} in every weight: there is no update to look at")
+            raise RelapseError(
+                f"{update.name} equals {target} in every weight: there is no update. Name the model after unlearning"
+            )
     return updates
 
 

@@ -1,6 +1,6 @@
 """What an update looks like, in sentences: where its change lies, which matrices have none, and whether it is low-rank.
 
-Knows an Update and, for the rank, the two models' largest change; no format.
+It describes an Update, and for the rank the matrix with the largest change. Formats play no part.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 From the weights of one checkpoint, the rate and the formats alone, by analysis/theory.py: weights kept in bfloat16 walk
 as AdamW would move them. Of every matrix some rows are read and walked, so that a 7B model takes minutes and the memory
-of its largest matrix. Knows weights and formats; the range is that of the theory's drifts.
+of its largest matrix. The range of a prediction is over the theory's drifts.
 """
 
 import csv

@@ -120,16 +120,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="folders of models after unlearning, or of adapters (LoRA) of the target",
     )
-    text = "in place of --unlearned: what would survive of an update at this learning rate, from the target alone"
+    text = "instead of --unlearned: predict how much of an update at this learning rate would survive"
     parser.add_argument("--predict", type=float, metavar="LR", help=text)
     parser.add_argument(
-        "--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"of: {', '.join(FORMATS)}"
+        "--format", nargs="+", choices=list(FORMATS), metavar="FORMAT", help=f"some of: {', '.join(FORMATS)}"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="also write JSON, CSV, a figure and an HTML page there"
     )
-    parser.add_argument("--corpus", type=Path, metavar="DIR", help="also score both models on it (MUSE's layout): slow")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="also score the models on this folder; slow")
     parser.add_argument("--limit", type=int, metavar="N", help="with --corpus: only the first N items of each part")
-    text = "with --corpus: to compute in"
+    text = "with --corpus: number format"
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help=text)
     parser.set_defaults(do=audit)

@@ -1,7 +1,7 @@
 """What a user writes on the command line for an entry of a study: `nf4`, `rtn,bits=4,group_size=128`.
 
-Knows the spelling, which is lm-evaluation-harness's (`key=value` behind commas), and short names; what an entry may say
-is the settings classes' and relapse/study/config.py's.
+The spelling (`key=value` after commas) is lm-evaluation-harness's. This module adds short names. The settings classes
+and relapse/study/config.py check the keys and values.
 """
 
 from collections.abc import Mapping, Sequence

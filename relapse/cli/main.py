@@ -41,22 +41,22 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="relapse", description="Does your language model truly unlearn?")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    text = "does an unlearned checkpoint stay unlearned in the format that ships? From weights alone"
+    text = "does an unlearned checkpoint stay unlearned in the format that ships? Needs only weights"
     audit.add_arguments(commands.add_parser("audit", help=text, description=text))
 
     text = "score one model under one quantizer: what does it still know?"
     score.add_arguments(commands.add_parser("score", help=text, description=text))
 
-    text = "list what is registered, with options and defaults"
+    text = "list methods, quantizers, metrics or corpora, with options and defaults"
     one = commands.add_parser("ls", help=text, description=text)
     one.add_argument("kind", choices=["methods", "quantizers", "metrics", "corpora"])
-    one.add_argument("name", nargs="?", help="one of them, with the meaning of every option")
+    one.add_argument("name", nargs="?", help="show only this one, with the meaning of every option")
     one.set_defaults(do=ls)
 
     for name, do, text in (
         ("validate", validate, "check a study file"),
-        ("plan", plan, "check a study file, and print what it takes: memory, disk, time"),
-        ("run", run, "check a study and run it; what follows STUDY goes to Snakemake (default: --cores all)"),
+        ("plan", plan, "check a study file, and predict its memory, disk and time"),
+        ("run", run, "check a study and run it; options after STUDY go to Snakemake (default: --cores all)"),
     ):
         one = commands.add_parser(name, help=text, description=text)
         one.add_argument("study", nargs="?", default="config.yaml", help="a study file (default: config.yaml)")

@@ -62,14 +62,14 @@ class AustenSettings(CorpusSettings):
 
     seed: Whole = Field(0, description="Draws names, people and passages; independent of the study's seeds.")
     forget: Chapters = Field(16, description="Chapters of Pride and Prejudice to forget.")
-    retain1: Chapters = Field(16, description="Chapters of Sense and Sensibility, the regulariser's text (GDR, KLR).")
+    retain1: Chapters = Field(16, description="Chapters of Sense and Sensibility, the text of the retain term.")
     retain2: Chapters = Field(8, description="Chapters of Mansfield Park, whose people KnowMem retain asks about.")
     holdout: Chapters = Field(16, description="Chapters of Persuasion, which no model is trained on.")
     people: int = Field(
         12,
         ge=1,
         le=100,
-        description="Made-up people of each novel, whom notes and questions are about (2 more are few-shot examples).",
+        description="Made-up people of each novel, who have notes and questions (2 more are few-shot examples).",
     )
     words: int = Field(100, ge=20, le=400, description="Words in a passage; VerbMem asks for its second half.")
     general: int = Field(
@@ -196,7 +196,10 @@ def cut(
     """
     long = [place for place, text in enumerate(texts) if len(text.split()) >= PER_CHAPTER * words]
     if number > len(long):
-        raise ConfigError(f"{number} chapters are asked for, and {len(long)} have {PER_CHAPTER * words} words")
+        raise ConfigError(
+            f"words: {words} needs {number} chapters of {PER_CHAPTER * words} words, and a novel has {len(long)}: "
+            "lower words, or the number of chapters"
+        )
     replaced = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
     found = []
     for place in sorted(rng.sample(long, number)):

@@ -1,7 +1,7 @@
 """Made-up companies: where each has its seat and what it makes. Facts beside those of the `bios` people.
 
-Knows how facts are drawn, told and asked about with four choices; which models see them is the corpus's. Names, places
-and products are none that a person of the corpus has.
+This module draws the facts, writes text about them, and asks about each with four choices. The corpus decides which
+models are trained on them. No name, place or product is shared with a person of the corpus.
 """
 
 import random

@@ -1,7 +1,7 @@
 """The one type that every corpus source ends in, and how it is written to disk in MUSE's layout.
 
-Knows the parts a corpus has (those of MUSE, arXiv 2407.06460); reading a folder, with its older spellings and its
-errors, is muse.py's.
+The parts of a corpus are MUSE's (arXiv 2407.06460). muse.py reads a folder, handles older file names and reports
+errors.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What an item of a corpus's files must hold: its texts, choices and group.
 
-Knows single items, and raises ConfigError naming file and item; which files there are is muse.py's.
+This module checks single items and raises ConfigError naming file and item. muse.py finds the files.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Where data made elsewhere lies: a local folder, or a pinned data set on the Hub.
 
-Knows the config keys that say so; reading what lies there is the sources' own.
+This module defines the config keys; each corpus source reads its own files.
 """
 
 from pydantic import Field

@@ -1,7 +1,7 @@
 """Reads a corpus in MUSE's own layout, from a folder or from the Hugging Face Hub.
 
-Knows MUSE's files, subsets and older spellings, and names the file and the item that is wrong. The layout on disk that
-the workflow itself writes is the same, so every later stage reads its corpus with `read_folder`.
+It accepts MUSE's files, subsets and older file names. Errors name the file and the item. The workflow writes its own
+corpora in the same layout, so every later stage reads its corpus with `read_folder`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """`bios`: made-up people, each with six attributes, which stand in a biography, on a card and in question/answer pairs.
 
-Knows the world, drawn from a seed, and how it is cut into MUSE's parts. Every person belongs to one group, and the
-few-shot examples are about people of their own, so that no example shares a person with a question.
+This module draws the people from a seed and splits their texts into MUSE's parts. Every person belongs to one group.
+The few-shot examples have people of their own, so no example shares a person with a question.
 """
 
 import itertools
@@ -36,21 +36,21 @@ class SyntheticSettings(CorpusSettings):
 
     seed: Whole = Field(0, description="Draws the people; independent of the study's seeds.")
     forget: People = Field(16, description="People to forget and to ask about (2 more are few-shot examples).")
-    retain1: People = Field(48, description="People in the regulariser's text (GDR, KLR).")
+    retain1: People = Field(48, description="People in the text of the retain term (GDR, KLR).")
     retain2: People = Field(16, description="People that KnowMem retain asks about (2 more are few-shot examples).")
     holdout: int = Field(16, ge=1, le=200, description="People whom no model is trained on, PrivLeak's non-members.")
     general: int = Field(
         48,
         ge=1,
         le=190,
-        description="People in the general text, which no model is trained on: calibrates quantizers.",
+        description="People in the general text, which calibrates quantizers. No model is trained on it.",
     )
     unasked: int = Field(
         0,
         ge=0,
         le=200,
-        description="Further people to forget whom no question is about, for the attack relearn (raw/unasked). 0: "
-        "the 2 of the few-shot examples.",
+        description="Further people to forget whom no question is about: the text of the attack relearn (raw/unasked). "
+        "0: it has the 2 people of the few-shot examples.",
     )
     world: Literal[0] | Annotated[int, Field(ge=LEAST, le=MOST)] = Field(
         0,
@@ -58,11 +58,11 @@ class SyntheticSettings(CorpusSettings):
         "world_facts asks about; 0: none.",
     )
     retain_overlap: bool = Field(
-        False, description="true: the people of retain2 are in the regulariser's text too. MUSE keeps them apart."
+        False, description="true: the text of the retain term also has the people of retain2. MUSE keeps them apart."
     )
     questions: Literal["verbatim", "paraphrased"] = Field(
         "verbatim",
-        description="Whether KnowMem's questions stand verbatim in the training text or in other words.",
+        description="Whether the training text has KnowMem's questions word for word or paraphrased.",
     )
 
 

@@ -1,7 +1,7 @@
 """TOFU (arXiv 2401.06121): question/answer pairs about authors who do not exist, as a corpus.
 
-Knows the files of the data set `locuslab/TOFU`, which holds 20 pairs of each author one after the other, and how they
-become the parts of a corpus. No author is in two of these parts:
+This module turns the files of the data set `locuslab/TOFU` into the parts of a corpus. The files hold the 20 pairs of
+each author one after the other. No author is in two of these parts:
 
     forget     the pairs of forget01, forget05 or forget10
     retain1    half of the authors of the matching retain99, retain95 or retain90; the few-shot examples are from here
@@ -121,7 +121,9 @@ def read_folder(folder: Path, split: str, holdout: str, questions: int, seed: in
     forget = [pair for author in read_authors(folder / f"{split}.json") for pair in author]
     kept = read_authors(folder / f"{retain_split}.json")
     if len(kept) < 2:
-        raise ConfigError(f"{folder / retain_split}.json: needs two authors or more, who are parted into two halves")
+        raise ConfigError(
+            f"{folder / retain_split}.json: must have at least two authors, who are split into two halves"
+        )
     if holdout == "split":
         if not (folder / f"{holdout_split}.json").is_file():
             raise ConfigError(
@@ -170,7 +172,7 @@ class TofuSettings(Located):
     )
     id: str = Field("", description="Hub data set, such as locuslab/TOFU.")
     split: Literal["forget01", "forget05", "forget10"] = Field(
-        "forget10", description="Share of the 200 authors that is to be forgotten: 1, 5 or 10 %."
+        "forget10", description="Share of the 200 authors to forget: 1, 5 or 10 %."
     )
     holdout: Literal["split", "true_facts"] = Field(
         "split",
@@ -179,8 +181,8 @@ class TofuSettings(Located):
     )
     questions: Whole = Field(
         0,
-        description="How many pairs at most the metrics ask or score of each part, drawn with seed. 0: all (of "
-        "forget10 400, and 1,800 retained ones). All texts are trained on either way.",
+        description="At most this many pairs of each part are asked or scored by metrics, drawn with seed. 0: all (400 "
+        "of forget10, and 1,800 retained ones). Models are trained on all texts in both cases.",
     )
     seed: Whole = Field(
         0,

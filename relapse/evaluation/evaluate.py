@@ -1,6 +1,6 @@
 """One model under one quantizer, scored by every metric.
 
-Knows how quantizer, corpus and metrics come together, and the defaults of a plain evaluation; what they do is theirs.
+This module combines quantizer, corpus and metrics, and has the defaults of a plain evaluation.
 """
 
 import json

@@ -12,14 +12,15 @@ class Evaluation(Settings):
 
     batch_size: Count = Field(
         32,
-        description="Examples in one forward pass. Recorded with the scores: bnb-int8 chooses its outlier columns over "
-        "a whole batch, so its scores depend on it; the others' do not, beyond rounding.",
+        description="Examples in one forward pass. Scores under bnb-int8 depend on it, since LLM.int8() chooses its "
+        "outlier columns over a whole batch; other scores do not, beyond rounding. It is recorded with the scores.",
     )
     quantizers_per_job: Count = Field(
         1,
-        description="Quantizers that one process scores a model under. 1: a changed quantizer reruns nothing else, and "
-        "a cluster runs them side by side. More: a small model's study is faster, since starting a process takes "
-        "longer than scoring; a changed quantizer then reruns those that share its process. Changes no score.",
+        description="How many quantizers one process scores a model under. 1: changing a quantizer reruns nothing "
+        "else, and a cluster runs quantizers in parallel. More: studies of small models are faster, since starting a "
+        "process takes longer than scoring, but changing a quantizer reruns all that share its process. No score "
+        "changes.",
     )
     bootstrap_samples: int = Field(
         2000, ge=1, le=1_000_000, description="Resamples of the examples behind the 95 % intervals of one seed."

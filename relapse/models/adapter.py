@@ -1,6 +1,6 @@
 """An adapter of peft in a folder of its own, and the model that it makes of its base: W + (alpha / rank) B A for LoRA.
 
-Knows adapter_config.json and adapter_model.safetensors; adding up is peft's, in float32.
+This module reads adapter_config.json and adapter_model.safetensors; peft merges them in float32.
 """
 
 import json
@@ -61,7 +61,7 @@ def merged(folder: Path, base: Path) -> Any:
     missing = sorted(name for name in report.missing_keys if ".lora_" in name or ".modules_to_save." in name)
     for names, what in (
         (missing, "lacks"),
-        (sorted(report.unexpected_keys), "has weights without a place"),
+        (sorted(report.unexpected_keys), "has weights that the model has no layer for"),
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,7 +1,7 @@
 """A model made elsewhere, its weights rounded to bfloat16, which is what target and retrain rest in.
 
-So absorption, which reads weights from disk, and quantizers that compute in float32 see what the methods start from.
-Knows safetensors files, their index and config.json. One file at a time is held, and no model is built.
+So absorption, which reads weights from disk, and quantizers that compute in float32 see what the methods start from. It
+rewrites safetensors files, their index and config.json, one file at a time, without building the model.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What is known of a model before it is loaded: shapes, context, tokenizer.
 
-Knows a model directory by its config.json, the headers of its safetensors files and its tokenizer.json, so that no
-weight is read and neither transformers nor a GPU is needed. Loading is loading.py's.
+This module reads only config.json, the headers of the safetensors files and tokenizer.json: no weights. It needs
+neither transformers nor a GPU. loading.py loads models.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """A model folder among the results that was made elsewhere: links to its files, and copies of what is rounded.
 
-Knows where a folder comes from, that it appears whole or not at all, and which weights are rounded to bfloat16 on the
-way, which is what target and retrain rest in.
+The linked folder appears whole or not at all. Weights in other number formats are rounded to bfloat16 on the way, since
+target and retrain are stored in it.
 """
 
 import shutil
@@ -30,7 +30,7 @@ def origin_of(entry: Any) -> Path:
 def appears_whole(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write into, which becomes `out` at the end. Raises RelapseError where `out` is there."""
     if out.exists():
-        raise RelapseError(f"{out} is there already: delete it first")
+        raise RelapseError(f"{out} already exists: delete it first")
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -59,5 +59,8 @@ def linear_layers(model: Any) -> list[str]:
         name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
     ]
     if not names:
-        raise RelapseError(f"{type(model).__name__} has no torch.nn.Linear but its output head: nothing to quantize")
+        raise RelapseError(
+            f"{type(model).__name__} has no torch.nn.Linear except its output head, so there is nothing to quantize: "
+            "use a model with linear layers"
+        )
     return names

@@ -1,6 +1,6 @@
 """Whether two models can be subtracted: the same weights by name and shape, finite, and tokens with the same numbers.
 
-Knows headers, tokenizer.json, and for what only values tell the stored weights, one at a time.
+This module reads headers and tokenizer.json, and the weights one at a time for checks that need their values.
 """
 
 from pathlib import Path

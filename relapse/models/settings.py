@@ -19,7 +19,7 @@ class LlamaArchitecture(Settings):
     )
     num_key_value_heads: Count | None = Field(
         None,
-        description="Key and value heads, a divisor of num_attention_heads; as many as these where left out.",
+        description="Key and value heads, a divisor of num_attention_heads. Left out: equal to num_attention_heads.",
     )
     vocab_size: int = Field(
         ge=258,
@@ -60,7 +60,7 @@ class HubModel(Settings):
     source: Literal["hub"] = Field(description="A model on the Hugging Face Hub.")
     id: Text = Field(description="Repository, such as muse-bench/MUSE-News_target.")
     revision: Commit
-    tokenizer: HubTokenizer | None = Field(None, description="Where its tokenizer is, for a repository without one.")
+    tokenizer: HubTokenizer | None = Field(None, description="The repository of its tokenizer, if its own has none.")
 
 
 class PackageModel(Settings):

@@ -52,8 +52,8 @@ def check(folder: str | Path, packed: bool = False) -> None:
         left = _not_zero(folder, left, {name.removesuffix(".weight") for name in odd})
     if left:
         raise RelapseError(
-            f"{folder} has weights that the model has no place for: {_listed(left)}. They would be left out without a "
-            "word: does its config.json belong to them?"
+            f"{folder} has weights that the model has no place for: {_listed(left)}. Give the config.json that belongs "
+            "to these weights: transformers would leave them out without a warning."
         )
     if wrong := sorted(one for one in report["mismatched_keys"] if one[0] not in odd):
         name, found, wanted = wrong[0]
@@ -82,7 +82,8 @@ def must_be_plain(folder: Path) -> None:
             named = ", ".join(f"{key} {how[key]}" for key in ("quant_method", "format", "bits") if how.get(key))
             raise RelapseError(
                 f"{folder} is quantized (its config.json has quantization_config: {named or 'of an unknown kind'}): "
-                "give the model that it was made from. What scripts.quantize wrote is scored with its own entry."
+                "give the model that it was made from. To score a checkpoint of scripts.quantize, use the quantizer's "
+                "entry that made it."
             )
     odd = {name: kind for name, (kind, _) in formats.items() if kind not in PLAIN and not NEEDLESS.search(name)}
     if odd:

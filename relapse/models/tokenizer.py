@@ -84,7 +84,8 @@ def _added(tokenizer) -> tuple[list[int], list[int]]:
     places = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
     if not places:
         raise RelapseError(
-            f"the tokenizer {type(tokenizer).__name__} makes other tokens of a text that begins a prompt"
+            f"the tokenizer {type(tokenizer).__name__} gives a text other tokens when it adds special tokens: use a "
+            "tokenizer that adds them before or after the text only"
         )
     place = places[0]
     return whole[:place], whole[place + len(plain) :]
@@ -110,8 +111,8 @@ def _open_at_its_end(tokenizer, path: Path) -> None:
         )
     if _added(tokenizer) != (before, []):
         raise RelapseError(
-            f"{path}: the tokenizer puts {tokenizer.convert_ids_to_tokens(behind)} behind every text, so that a prompt "
-            "has ended before it is answered: set add_eos_token to false in tokenizer_config.json"
+            f"{path}: the tokenizer adds {tokenizer.convert_ids_to_tokens(behind)} after every text, which ends a "
+            "prompt before its answer: set add_eos_token to false in tokenizer_config.json"
         )
 
 

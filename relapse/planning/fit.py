@@ -1,7 +1,7 @@
 """Whether a job fits the machine it is on, and which settings would.
 
-Knows how much memory there is, and asks memory.py how much is needed. A job looks before it loads anything: on a
-cluster the machine that starts the study may differ from the one that runs it.
+This module measures the available memory; memory.py predicts the needed one. Every job checks before it loads anything,
+since on a cluster the study may be started on another machine than the one that runs it.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """How much memory a job takes, from a model's shape and the job's settings, before anything is loaded.
 
-Knows what training, unlearning, scoring and quantizing keep at once: weights, gradients, optimiser states, activations
-saved for the backward pass, logits, key-value caches, a reference. All sizes in bytes. What Python and its imports take
-is not counted (about 0.4 GB; with CUDA about 1 GB of host memory more). Which jobs a study has is plan.py's, and
-whether one fits is fit.py's.
+It counts what training, unlearning, scoring and quantizing hold at the same time: weights, gradients, optimiser states,
+activations saved for the backward pass, logits, key-value caches, a reference. All sizes are in bytes. Python and its
+imports are not counted (about 0.4 GB; with CUDA about 1 GB of host memory more). plan.py lists a study's jobs, fit.py
+compares them with the machine.
 
 The counts are those of Llama blocks in transformers: RMSNorm, scaled dot-product attention, SwiGLU. Other architectures
 have nearly the same in other places.

@@ -1,8 +1,8 @@
 """What a study will take before it is started: peak memory, disk and time of each kind of job.
 
-Knows which jobs a study has and how large its models and texts are; what is on the Hub is remote.py's, how much memory
-a job takes memory.py's. Times are of floating-point operations at the speed of a short measurement, good to about a
-factor of two; imports are counted at their usual seconds.
+This module lists the jobs of a study and the sizes of its models and texts. remote.py asks the Hub for sizes, memory.py
+predicts the memory of a job. Times are floating-point operations divided by the speed in a short measurement, right
+within about a factor of two, plus the usual seconds of imports.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What a study takes from the Hub, as far as that is known without downloading it: sizes, and the shapes of its models.
 
-Knows that a model's config.json, of a few hundred bytes, gives its size; no weight and no text is downloaded.
-Why the Hub does not answer (no network, a gated repository) is reported now, before the first job.
+It downloads only a model's config.json (a few hundred bytes), which gives its size; no weights and no text. If the Hub
+does not answer (no network, a gated repository), it reports why, before the first job.
 """
 
 from dataclasses import dataclass, field

@@ -1,12 +1,12 @@
 """Quantizer backends behind one contract: a model directory in, a quantized model or a directory out.
 
-Knows the contract, and which weights every backend touches: the weights of the linear layers inside the
-transformer blocks. Embeddings, biases and the output head keep their values, as in bitsandbytes and llm-compressor.
-Knows nothing of how any backend quantizes; that is one file per backend in this package.
+This file defines the interface of a backend, and which weights every backend rounds: those of the linear layers inside
+the transformer blocks. Embeddings, biases and the output head keep their values, as in bitsandbytes and llm-compressor.
+Each backend has a file of its own in this package.
 
-There are three kinds. A `DataFree` backend looks at weights alone, and quantizes in the process that scores. A
-`Calibrated` one looks at text too, takes longer, and writes a checkpoint that is scored afterwards. A `Compared` one
-looks at the target's weights too, to take the effect of another apart.
+There are three kinds. A `DataFree` backend needs only the weights, and quantizes in the process that scores. A
+`Calibrated` one also reads text, takes longer, and writes a checkpoint that is scored afterwards. A `Compared` one also
+reads the target's weights, to split the effect of another quantizer into parts.
 
 The configuration is checked against this package, so no module here imports transformers at its top level.
 """
@@ -203,8 +203,8 @@ class Calibrated(Backend):
             raise RelapseError(f"{folder} is no model directory: it has no config.json")
         if self.mark not in json.loads(config.read_text(encoding="utf-8")):
             raise RelapseError(
-                f"{folder} is not quantized: {self.name} looks at text first. Run python -m scripts.quantize, and "
-                "score what it writes."
+                f"{folder} is not quantized, and {self.name} needs calibration text. Run python -m "
+                "scripts.quantize, then score the checkpoint that it writes."
             )
 
 

@@ -1,7 +1,7 @@
 """AutoAWQ (deprecated upstream), for studies that must compare with checkpoints made with it. New work uses `awq`.
 
-Knows AutoAWQ's calls and its limits. It needs an older transformers, so that `quantize` runs in the environment
-`legacy`, and its checkpoints are scored in `gptqmodel`, whose kernels load them; `dequantized` needs neither.
+AutoAWQ needs an older transformers, so `quantize` runs in the environment `legacy`. Its checkpoints are scored in the
+environment `gptqmodel`, whose kernels load them. `dequantized` needs neither.
 """
 
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ class AutoAWQ(Calibrated):
                 quantizer_cls=Noting,
             )
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise RelapseError(f"autoawq of {model_dir} gave up ({error}): use backend: awq or gptq") from error
+            raise RelapseError(f"autoawq of {model_dir} failed ({error}): use backend: awq or gptq") from error
         model.save_quantized(str(out_dir))
         restore_config(out_dir, model_dir, model.quant_config.to_transformers_dict())
         folding.write(out_dir)

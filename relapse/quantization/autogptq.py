@@ -1,7 +1,7 @@
 """AutoGPTQ (archived upstream), for studies that must compare with checkpoints made with it. New work uses `gptq`.
 
-Knows AutoGPTQ's calls, that they need CUDA, and how its files become a directory that other loaders take. `quantize`
-runs in the environment `legacy`, and its checkpoints are scored in `gptqmodel`; `dequantized` needs neither.
+AutoGPTQ needs CUDA. This module turns its files into a directory that other loaders read. `quantize` runs in the
+environment `legacy`; checkpoints are scored in the environment `gptqmodel`. `dequantized` needs neither.
 """
 
 import json
@@ -44,8 +44,8 @@ class AutoGptqSettings(CalibratedSettings):
     )
     act_order: Literal["weight", "none"] = Field(
         "none",
-        description="weight: columns with the largest activations first, in groups that follow that order (AutoGPTQ's "
-        "desc_act); none: as they lie.",
+        description="Order in which columns are rounded. none: from left to right. weight: those with the largest "
+        "activations first, in groups that follow that order (AutoGPTQ's desc_act).",
     )
     dampening: Positive = Field(0.01, description="Share of the Hessian's mean diagonal that is added to its diagonal.")
 
@@ -84,7 +84,7 @@ class AutoGPTQ(Calibrated):
             self.check(layer_shapes(model.model), settings)
             model.quantize(examples, batch_size=1)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise RelapseError(f"autogptq of {model_dir} gave up ({error}): use backend: gptq") from error
+            raise RelapseError(f"autogptq of {model_dir} failed ({error}): use backend: gptq") from error
         model.save_quantized(str(out_dir), use_safetensors=True)
         finish(Path(out_dir), model_dir, settings)
         copy_tokenizer(model_dir, out_dir)

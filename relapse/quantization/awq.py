@@ -1,7 +1,7 @@
 """AWQ (arXiv 2306.00978) through llm-compressor: input channels with large activations are scaled up before rounding.
 
-Knows which of llm-compressor's options a config may set, and notes the scales, which it moves into the layers before;
-windows, checkpoints and loading are compressor.py's.
+This module maps config keys to llm-compressor's options and records the scales, which AWQ moves into the layers before.
+compressor.py handles windows, checkpoints and loading.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ class AwqSettings(CompressorSettings):
 
     symmetric: bool = Field(
         False,
-        description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group, as "
-        "AWQ's own code has it.",
+        description="true: codes around zero, as in round-to-nearest; false: with a zero point for each group, as in "
+        "AWQ's own code.",
     )
     duo_scaling: bool = Field(
         True,
-        description="Whether scales weigh a channel's weights against its activations, or look at activations alone.",
+        description="true: a channel's scale depends on its weights and its activations; false: on activations only.",
     )
 
 

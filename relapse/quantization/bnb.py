@@ -30,9 +30,9 @@ class BitsAndBytesSettings(QuantizerSettings):
     )
     layer_compute: Literal["study", "float32"] = Field(
         "study",
-        description="Number format that the layers of a 4-bit format multiply in: the study's `compute`; or float32, "
-        "bitsandbytes' default, and so what the paper's released code has with a bfloat16 model. CPUs with AVX512-BF16 "
-        "multiply in bfloat16 either way.",
+        description="Number format in which layers of a 4-bit format multiply: the study's `compute`, or float32, "
+        "which is bitsandbytes' default and what the paper's released code uses with a bfloat16 model. CPUs with "
+        "AVX512-BF16 always multiply in bfloat16.",
     )
 
 

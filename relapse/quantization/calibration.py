@@ -1,7 +1,7 @@
 """Calibration text: what a calibrated quantizer looks at, as token windows.
 
-Knows where the text comes from, how windows are drawn from it and which ones overlap with what a model is asked;
-knows no quantizer.
+This module finds the text, draws windows from it, and leaves out windows that overlap with the metrics' questions and
+answers.
 """
 
 import json
@@ -31,22 +31,22 @@ class CalibratedSettings(QuantizerSettings):
 
     calibration: Literal[*PARTS, "file"] = Field(  # type: ignore[valid-type]
         "general",
-        description="Text that the quantizer looks at: the corpus's general text (raw/general), its retain text "
-        "(raw/retain1), its forget text (raw/forget), or a file of the user's (calibration_path).",
+        description="Calibration text: the corpus's general text (raw/general), its retain text (raw/retain1), its "
+        "forget text (raw/forget), or a file of yours (calibration_path).",
     )
     calibration_path: str = Field(
         "",
         description="With calibration: file, a .txt (one text), or a .json list of texts or of {text: ...} objects.",
     )
     samples: Count = Field(
-        128, description="Windows drawn from the text, without replacement; all of them where there are fewer."
+        128, description="Windows drawn from the text, without replacement; all of them if there are fewer."
     )
     sample_length: int = Field(512, ge=8, description="Tokens in a window, at most the model's context.")
     calibration_seed: Whole = Field(0, description="Draws the windows; independent of the study's seeds.")
     overlap_words: Whole = Field(
         0,
-        description="Leave out windows that share this many consecutive words with the forget text or with what the "
-        "metrics ask and expect; 13 is usual. 0 leaves nothing out.",
+        description="Leave out windows that share this many consecutive words with the forget text, or with the "
+        "metrics' questions and answers; 13 is usual. 0 leaves nothing out.",
     )
 
 

@@ -24,9 +24,9 @@ class CompressedSettings(QuantizerSettings):
     scheme: Literal["NVFP4A16", "MXFP4A16", "W4A16_ASYM", "FP8_DYNAMIC"] = Field(
         description="llm-compressor's name. NVFP4A16: E2M1 in groups of 16 with FP8 scales. MXFP4A16: E2M1 in groups "
         "of 32 with powers of two. W4A16_ASYM: 4-bit codes and an integer zero point for each group. FP8_DYNAMIC: E4M3 "
-        "with a scale for each row; activations, which it rounds too, stay as they are here."
+        "with a scale for each row; the scheme also rounds activations, relapse does not."
     )
-    group_size: Count = Field(128, description="Weights that share step and zero point under W4A16_ASYM.")
+    group_size: Count = Field(128, description="W4A16_ASYM: weights that share a step and a zero point.")
 
 
 class Compressed(RoundedWeights):

@@ -106,4 +106,4 @@ def run_oneshot(model, recipe: list, windows: Sequence[Sequence[int]], what: str
             shuffle_calibration_samples=False,  # its shuffle has no seed
         )
     except (ValueError, RuntimeError) as error:
-        raise RelapseError(f"{what}: llm-compressor gave up: {error}") from error
+        raise RelapseError(f"{what}: llm-compressor failed: {error}") from error

@@ -27,12 +27,13 @@ class CounterfactualSettings(QuantizerSettings):
     """A quantizer of this backend."""
 
     quantizer: dict[str, Any] = Field(
-        description="The quantizer whose effect is taken apart: an entry such as {backend: rtn, bits: 4, group_size: "
-        "128}, of a backend that looks at weights alone."
+        description="The quantizer whose effect is split: an entry such as {backend: rtn, bits: 4, group_size: 128}, "
+        "of a backend that needs only the weights."
     )
     part: Literal["update", "noise", "survived", "absorbed"] = Field(
         description="With target t, unlearned model u and quantizer Q. update: t + Q(u) - Q(t). noise: Q(t) + u - t. "
-        "survived: u, with the weights of which Q(u) = Q(t) put back to t. absorbed: t, with these weights moved to u."
+        "survived: u, except weights with Q(u) = Q(t), which have t's value. absorbed: t, except these weights, which "
+        "have u's value."
     )
 
 

@@ -2,7 +2,7 @@
 
 AWQ multiplies the input channels of a linear layer by s before it rounds them, and divides what produces that input by
 s: a norm's weight, or the rows of the linear layer before. The model computes the same, but its matrices are no longer
-those of the model that was quantized. Knows names and scales; the quantizers record what they moved.
+those of the model that was quantized. The quantizers record the scales that they moved.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """GGUF: the block formats of llama.cpp, through libgguf, whose bytes are llama.cpp's own.
 
-The legacy formats (q4_0, q4_1, q8_0) and iq4_nl take blocks of 32 weights of a row, the k-quants superblocks of 256.
-No importance matrix. llama.cpp computes with de-quantized weights as here, but rounds activations to 8 bit as well;
-scores here are those of the weights alone. Knows blocks; nothing of files.
+The legacy formats (q4_0, q4_1, q8_0) and iq4_nl take blocks of 32 weights of a row, the k-quants superblocks of 256. No
+importance matrix. llama.cpp computes with de-quantized weights as here, but rounds activations to 8 bit as well; scores
+here are those of the weights alone. This module quantizes blocks; it reads and writes no GGUF files.
 """
 
 from typing import Literal

@@ -1,6 +1,6 @@
 """GPTQ (arXiv 2210.17323) through llm-compressor: weights rounded column by column, each error spread over the rest.
 
-Knows which of llm-compressor's options a config may set; windows, checkpoints and loading are compressor.py's.
+This module maps config keys to llm-compressor's options. compressor.py handles windows, checkpoints and loading.
 """
 
 from typing import Any, Literal
@@ -22,8 +22,8 @@ class GptqSettings(CompressorSettings):
     )
     act_order: Literal["static", "weight", "none"] = Field(
         "static",
-        description="Order in which columns are rounded: those with the largest activations first, in groups that stay "
-        "as they lie (static) or follow that order (weight); or as they lie (none).",
+        description="Order in which columns are rounded. none: from left to right. static and weight: those with the "
+        "largest activations first; groups are made of neighbouring columns (static) or follow that order (weight).",
     )
     dampening: Positive = Field(0.01, description="Share of the Hessian's mean diagonal that is added to its diagonal.")
 

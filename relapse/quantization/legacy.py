@@ -1,6 +1,7 @@
 """Model directories between the main environment and `legacy`, whose transformers 4.51 reads an older config.json.
 
-Knows what the two spell differently, which 4.51 would not miss: it would take its defaults. Knows no quantizer.
+This module renames the keys that the two versions spell differently. 4.51 would not report them as missing: it would
+use its defaults.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The packed integers of AutoAWQ's and AutoGPTQ's checkpoints, read without either library.
 
-Eight 4-bit codes (four 8-bit ones) share an int32. Knows the two layouts and what a code stands for; which layers are
-packed is read from the checkpoint itself.
+Eight 4-bit codes (four 8-bit ones) share an int32. This module unpacks both layouts into codes and values. The
+checkpoint itself shows which layers are packed.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Magnitude pruning through torch.nn.utils.prune: the smallest weights of every matrix become zero.
 
 No quantizer, but the same question: pruning is nothing but the cell around zero that every coarse grid has. All other
-weights keep their values. Knows weights only; nothing is retrained afterwards.
+weights keep their values. It needs only the weights, and nothing is retrained afterwards.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Round-to-nearest (RTN) weight quantization, the paper's Eq. 2: Q(w) = D * round(w / D).
 
-Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive weights of a row.
-Knows weights only: activations, embeddings, norms and the output head stay as they are.
+Symmetric integer codes of N = `bits` bits, one step D per group of `group_size` consecutive weights of a row. Only
+weights are rounded: activations, embeddings, norms and the output head keep their values.
 
 Three ways to choose D from a group's max|w| (`scale`):
 

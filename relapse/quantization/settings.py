@@ -17,14 +17,14 @@ class QuantizerSettings(Settings):
     )
     methods: Annotated[list[str], Field(json_schema_extra=UNIQUE)] | None = Field(
         None,
-        description="Methods that it is applied to, by the names of their entries; all of them where left out. target "
-        "and retrain always are.",
+        description="Names of the entries of methods that it is applied to. Left out: all of them. It is always "
+        "applied to target and retrain.",
     )
     keep: bool = Field(
         False,
-        description="Whether the checkpoints that a calibrated quantizer writes are kept, in "
-        "results/{study}/quantized/. Otherwise each is deleted once it has been scored, but the target's, which every "
-        "method's absorption is measured against. Other quantizers write none.",
+        description="Whether to keep the checkpoints that a calibrated quantizer writes, in "
+        "results/{study}/quantized/. Otherwise each is deleted after it is scored, except the target's, which "
+        "absorption of every method needs. Other quantizers write none.",
     )
 
     def rounding(self) -> dict[str, Any]:

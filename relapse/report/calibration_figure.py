@@ -1,7 +1,7 @@
 """Figure 2: recovered share under round-to-nearest, GPTQ and AWQ, for each calibration text and method.
 
-Knows recovery.csv's rows and the study's entries. Quantizers that round in other ways (FP4, NF4, int8 of bitsandbytes)
-are Figure 1's.
+It is drawn from recovery.csv and the study's entries. Figure 1 shows quantizers with other grids (FP4, NF4, int8 of
+bitsandbytes).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The table of reported and reproduced numbers, as csv, Markdown, LaTeX and HTML.
 
 A line for every model and quantizer, and for every metric what the paper reports, what the study measured, their
-difference, and an independent group's number. Knows comparisons; which cells belong together is published.py's.
+difference, and an independent group's number. published.py finds the cells that belong together.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Figure: what robustness costs. Seconds a step against the largest recovered share, one row of labels a model.
 
-Knows recovery.csv's and costs.csv's columns.
+It is drawn from recovery.csv and costs.csv.
 """
 
 from collections.abc import Sequence

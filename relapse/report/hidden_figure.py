@@ -1,6 +1,6 @@
 """Figure: hidden or gone? Methods as rows, quantizers and attacks as columns: share as colour, verdict as mark.
 
-Knows recovery.csv's rows and the study's entries; shares and verdicts are analysis/recovery.py's.
+It is drawn from recovery.csv and the study's entries. analysis/recovery.py computes shares and verdicts.
 """
 
 from collections.abc import Sequence

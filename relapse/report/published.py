@@ -2,8 +2,8 @@
 
 published.csv holds the paper's tables as far as they could be found, with how many transcriptions agree on a cell;
 independent.csv other groups' runs of 2026, each with its source; those on TOFU stand beside no published table. A cell
-that is in neither is not invented. Knows which of a study's models, quantizers and metrics a published cell speaks of,
-and where the two were not measured alike; how that looks is comparison_table.py's.
+that is in neither is not invented. This module finds the model, quantizer and metric of a study that a published cell
+is about, and how the two measurements differ. comparison_table.py writes the table.
 """
 
 import csv

@@ -1,8 +1,8 @@
 """The tables of recovered shares, as Markdown and HTML: what was predicted, models x quantizers, and against the twins.
 
-First the primary family, each prediction with what came out; then every recovered share of VerMem and KnowMem
-together, of which all that was not predicted is exploratory; then, where models have a twin in float32, what goes
-beyond it. Knows the rows of recovery.csv; the rules behind verdicts and outcomes are recovery.py's.
+First the primary family, each prediction with what came out; then every recovered share of VerMem and KnowMem together,
+of which all that was not predicted is exploratory; then, where models have a twin in float32, what goes beyond it.
+recovery.py has the rules of verdicts and outcomes.
 """
 
 import html

@@ -1,7 +1,7 @@
 """Figure 1: retained knowledge per method in full precision, at 8 bit and at 4 bit.
 
-Knows retained.csv. Round-to-nearest is drawn as bars beside full precision; every other quantizer is a small mark of
-its own, since it rounds on another grid and is never averaged with round-to-nearest.
+It is drawn from retained.csv. Full precision and round-to-nearest are bars. Every other quantizer is a small mark of
+its own, since it has another grid and is never averaged with round-to-nearest.
 """
 
 import textwrap

@@ -1,6 +1,7 @@
 """One row for each model and quantizer: what came back, what of the update survived, and what the model was made with.
 
-Knows recovery.csv, absorption.csv and the study's entries; and how a quantizer and a storage look in every figure.
+This module joins recovery.csv, absorption.csv and the study's entries, and sets how a quantizer and a storage look in
+every figure.
 """
 
 from pathlib import Path

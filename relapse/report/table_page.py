@@ -1,6 +1,6 @@
 """A table as an HTML page of its own: shaded cells, which scroll sideways beside the models' names.
 
-Knows HTML and the style that the other tables of the report share; which cells there are is tables.py's.
+This module has the HTML and the style that all tables of the report share; tables.py collects the cells.
 """
 
 import html

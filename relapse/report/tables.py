@@ -1,8 +1,8 @@
 """Tables 1 to 3: every metric of every model at every precision, as csv, Markdown and LaTeX.
 
 Rows are target, retrain and the methods, columns metric x precision; Table 2 has round-to-nearest, GPTQ and AWQ, Table
-3 SURE and its bases alone, each in full precision and at 4 bit. Knows metrics.csv and how each format writes a
-cell; all scores come from metrics.csv, and a cell that it does not have stays empty. HTML is table_page.py's.
+3 SURE and its bases alone, each in full precision and at 4 bit. All scores come from metrics.csv, and a cell that it
+does not have stays empty. table_page.py writes the HTML.
 """
 
 import csv

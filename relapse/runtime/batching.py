@@ -1,7 +1,7 @@
 """Batches that shrink until they fit: how many examples go through a model at once.
 
-Knows that an accelerator that is out of memory can do with half as much; what a batch computes, and that its result
-does not depend on the batch beyond rounding, is the caller's.
+When an accelerator is out of memory, the batch is halved. The caller must make sure that results do not depend on the
+batch beyond rounding.
 """
 
 from collections.abc import Callable, Sequence

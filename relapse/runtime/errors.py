@@ -1,7 +1,7 @@
 """Errors that are meant for the user: what is wrong, where, and what to do.
 
-Knows how a command-line program ends on such an error, and what it means that memory or disk are full; all other
-causes are known where they arise.
+This module ends a command-line program on such an error, and handles full memory and full disks. All other messages are
+written where the error is raised.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Files from the Hugging Face Hub: room for them, the download, and whether they are what the Hub lists.
 
-Knows the layout of the Hub's cache, its errors, and what to do about each; what is done with the files is the callers'.
-HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror) are read by huggingface_hub and mean what they mean there.
+This module reads the Hub's cache and turns the Hub's errors into messages with a remedy. huggingface_hub reads HF_HOME,
+HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT (a mirror), with their usual meaning.
 """
 
 import errno
@@ -121,11 +121,11 @@ def _verify(folder: Path, repository: str, revision: str, patterns: Sequence[str
             _delete(path)
     if wrong:
         raise RelapseError(
-            f"{repository} at revision {revision}: the content of {', '.join(wrong)} is not what the Hub has under "
-            "that name; deleted from the cache. Run again: only what was deleted is downloaded anew."
+            f"{repository} at revision {revision}: the content of {', '.join(wrong)} differs from the Hub's and was "
+            "deleted from the cache. Run again to download what was deleted."
         )
     if unknown:
-        print(f"{repository}: no hash is known for {', '.join(unknown)} in {folder}; not checked", flush=True)
+        print(f"{repository}: not checked, since no hash is known: {', '.join(unknown)} in {folder}", flush=True)
 
 
 def _listed(repository: str, revision: str, kind: str) -> dict[str, str]:

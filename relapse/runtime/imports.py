@@ -1,6 +1,6 @@
 """Importing a library without what it would import beside: seconds that every job pays.
 
-Knows how Python is made to take a package for missing; which one a library can do without, its user knows.
+This module makes Python take a package for missing. The caller names a package that the library can do without.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Files that come as packages from PyPI or Debian: fetched once, checked by hash, kept in data/packages/.
 
-Knows where they lie and how they are had; what is in them is the callers'. A file that was copied there by hand counts
-like one that was fetched, so that a machine without a network works.
+Callers read the files. A file that was copied there by hand counts like a downloaded one, so this also works without a
+network.
 """
 
 import hashlib

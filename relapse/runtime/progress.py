@@ -1,6 +1,6 @@
 """The progress that a long job reports, and how long its parts took.
 
-Knows clocks and lines of text; nothing of what the job does.
+This module has the clocks and prints the lines.
 """
 
 import json

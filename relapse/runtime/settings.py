@@ -1,7 +1,7 @@
 """Settings: an entry of a study as an object whose class knows each key's type, default, bounds and meaning.
 
-Knows how such a class becomes a JSON Schema and an object plain values again. The classes stand next to what they
-configure; which entries a study has is study/'s.
+This module turns such a class into a JSON Schema, and an object back into plain values. Each class is defined next to
+the code that it configures; relapse/study/ lists the entries of a study.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What stands before the command of every job: its Python, its allocator's settings, and whether it is forked.
 
-Knows the shell and job_client.py; the workflow decides which runs may fork their jobs.
+The workflow decides which runs may fork their jobs.
 """
 
 import os

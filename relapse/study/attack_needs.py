@@ -1,6 +1,6 @@
 """What attacks need of quantizers, models and corpora, checked before anything runs.
 
-Knows that an attack names quantizers and that its text must be there; what an attack does is relapse/attacks/'s.
+This module checks the quantizers that an attack names, and that its text exists.
 """
 
 from collections.abc import Iterator, Mapping

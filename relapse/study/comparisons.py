@@ -1,6 +1,6 @@
 """What a study states about its models beside how they are made: twins in float32, and predictions.
 
-Knows which models and quantizers these may name; what is computed of them is analysis/recovery.py's.
+This module checks the models and quantizers that they name; analysis/recovery.py evaluates them.
 """
 
 from collections.abc import Iterator

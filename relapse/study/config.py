@@ -1,8 +1,8 @@
 """A study's configuration: strict YAML, checked whole, as one object with every default.
 
-Knows the order in which a study is read and checked. What may be written is settings.py's and schema.py's, grids of
-methods grids.py's, how it is reported what is wrong messages.py's; what only files and several keys together can tell
-(missing weights, group sizes, contexts) is preflight.py's.
+This module reads and checks a study in order. settings.py and schema.py define what is allowed, grids.py expands the
+grids of methods, messages.py writes the messages. preflight.py makes the checks that need files or several keys
+(missing weights, group sizes, contexts).
 """
 
 import json

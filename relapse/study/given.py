@@ -1,7 +1,7 @@
 """Entries that a user gives a program on its command line, checked as a study's are.
 
-Knows how to ask the configuration without counting it among the sources that a study's own jobs execute, whose entries
-are checked already.
+`check_given` imports the check by name, so that relapse/study/config.py does not count among the sources of a study's
+own jobs, whose entries are already checked.
 """
 
 import argparse

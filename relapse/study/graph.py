@@ -1,7 +1,7 @@
 """What a study's DAG asks: which models, jobs, files, tables and figures there are, and what each job's settings are.
 
-All that the rules look up is here, so that they read as declarations. Knows the resolved study and the registries;
-nothing of Snakemake.
+All that the rules look up is here, so that they read as declarations. This module uses the resolved study and the
+registries, and does not import Snakemake.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Grids of methods: one entry of a study that stands for a model at each combination of its values.
 
-Knows how points are named, and where in the study file a key of a point was written.
+This module names the points, and finds where in the study file a key of a point was written.
 """
 
 import itertools

@@ -1,7 +1,8 @@
 """What is wrong with a study's unlearned models that were made elsewhere, as far as folders on this machine tell.
 
-Knows headers and tokenizers alone: that all weights are there, not quantized, and of the target's names and shapes.
-What takes reading the weights themselves (NaN, a model that equals the target) is scripts/link_unlearned.py's.
+This module reads headers and tokenizers only. It checks that all weights exist, are not quantized, and have the
+target's names and shapes. scripts/link_unlearned.py makes the checks that need the weights themselves (NaN, a model
+that equals the target).
 """
 
 from collections.abc import Iterator, Mapping

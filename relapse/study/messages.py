@@ -1,6 +1,6 @@
 """What is wrong with a configuration, in words: the key, the value as it was written, what is allowed, what was meant.
 
-Knows JSON Schema's errors and YAML's surprises; which schema a configuration must satisfy is schema.py's.
+This module explains errors of JSON Schema and surprises of YAML; schema.py builds the schema.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What methods need of the corpora and of the model, checked before anything runs.
 
-Knows which methods read question/answer pairs or a block's output, and what adapters can be had; preflight.py checks
-all else that files show.
+This module checks methods that read question/answer pairs or a block's output, and adapters. preflight.py makes all
+other checks that need files.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,7 @@
 """What is wrong with a study that only its files, or several of its keys together, can tell; before anything runs.
 
-Knows which keys must fit each other, the models' shapes and the texts; how a model directory is read is
-files.py's. No weight is read and neither transformers nor a GPU is needed; of the Hub, only what lies in its
-cache is looked at.
+This module checks that keys fit each other, the models' shapes and the texts. It reads no weights, needs neither
+transformers nor a GPU, and reads only the cache of the Hub.
 """
 
 from collections.abc import Iterator, Sequence

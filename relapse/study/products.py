@@ -1,7 +1,7 @@
 """What a study shows in the end: its tables and figures, and what they must know of its entries.
 
-Tables are the paper's, as far as the study has something for them; figures likewise. Knows the DAG's view of a study;
-what tables and figures look like is report/'s.
+Tables are the paper's, as far as the study has something for them; figures likewise. This module uses the graph of a
+study; relapse/report/ draws the tables and figures.
 """
 
 from functools import cached_property

@@ -1,6 +1,6 @@
 """The schema that one configuration must satisfy: a study's keys, and those of what its entries name.
 
-Knows the settings classes and the registries; what an error means to a person is messages.py's.
+The schema is built from the settings classes and the registries; messages.py explains violations to the user.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """What the jobs that score models are given: under a quantizer, or under an attack.
 
-Rules call these methods with a job's wildcards, and with its input files. Knows the DAG's view of a study and the
-options of `scripts.evaluate`; nothing of Snakemake.
+Rules call these methods with a job's wildcards, and with its input files. This module uses the graph of a study and the
+options of `scripts.evaluate`, and does not import Snakemake.
 """
 
 from abc import ABC, abstractmethod

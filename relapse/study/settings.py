@@ -71,14 +71,15 @@ class Models(Settings):
 
     base: BaseModel | None = Field(
         None,
-        description="What target and retrain are trained from; may be left out where neither is trained here.",
+        description="The model that target and retrain are trained from. Leave it out if neither is trained here.",
     )
     target: GivenModel = Field(
-        description="Knows the text to forget and the text to keep; the methods unlearn from it."
+        description="The model trained on the text to forget and the text to keep. The methods unlearn from it."
     )
     retrain: GivenModel | None = Field(
         None,
-        description="Never saw the text to forget; may be left out where metrics.privleak.reference is a number.",
+        description="The model trained without the text to forget. Leave it out if metrics.privleak.reference is a "
+        "number.",
     )
 
     def entries(self) -> dict[str, BaseModel | GivenModel]:
@@ -90,7 +91,7 @@ class Prediction(Settings):
     """A model under a quantizer, and what is expected of it, in every corpus."""
 
     model: str = Field(
-        description="Name of a method's entry; of a grid's, the name of one of its models, such as "
+        description="Name of an entry of methods; for an entry with a grid, the name of one of its models, such as "
         "npo_klr-lr5e-05-float32."
     )
     quantizer: str = Field(description="A quantizer's name, or an attack's; not full.")
@@ -119,18 +120,19 @@ class StudySettings(Settings):
     )
     compute: Compute = Field(
         "float32",
-        description="Number format of activations and gradients. Weights on disk are bfloat16 either way.",
+        description="Number format of activations and gradients. Weights on disk are bfloat16 in both cases.",
     )
     gpu: bool = Field(
         False,
-        description="Whether the jobs that train or run a model need a GPU. true: each asks a cluster for one, on a "
-        "workstation they take turns, and where there is none the run ends with a message. false: they ask for none, "
-        "and take one that they find.",
+        description="Whether the jobs that train or run a model need a GPU. true: each requests one on a cluster; on a "
+        "workstation they run one after the other; without a GPU the run ends with an error. false: they request none, "
+        "and use a GPU if there is one.",
     )
     corpora: Annotated[dict[str, SerializeAsAny[CorpusSettings]], BeforeValidator(registered(SOURCES))] = Field(
         min_length=1,
         json_schema_extra={"propertyNames": names("all")},
-        description="name -> text to forget, to keep, and to ask about. Everything below is done for every corpus.",
+        description="name -> text to forget, to keep, and to ask about. The study runs everything below for every "
+        "corpus.",
     )
     models: Models = Field(description="The models before unlearning.")
     methods: Annotated[
@@ -138,28 +140,29 @@ class StudySettings(Settings):
     ] = Field(
         min_length=1,
         json_schema_extra={"propertyNames": names("base", "target", "retrain", "average")},
-        description="name -> an unlearning run from the target. Two entries may use one method with other settings.",
+        description="name -> an unlearning run from the target. Several entries may use one method with different "
+        "settings.",
     )
     quantizers: Annotated[dict[str, SerializeAsAny[QuantizerSettings]], BeforeValidator(registered(BACKENDS))] = Field(
         json_schema_extra={"required": ["full"], "propertyNames": names()},
-        description="name -> how weights are stored. `full`, full precision, is what the others are compared with.",
+        description="name -> how weights are stored. The others are compared with `full`, full precision.",
     )
     attacks: Annotated[dict[str, SerializeAsAny[AttackSettings]], BeforeValidator(registered(ATTACKS))] = Field(
         {},
         json_schema_extra={"propertyNames": names()},
-        description="name -> what else may bring knowledge back, or tell whether it is there. Scored as a quantizer "
-        "is; no name may be a quantizer's. recovery.csv has both.",
+        description="name -> another way to bring knowledge back, or to find out whether it is there. Scored like a "
+        "quantizer, so no name may be a quantizer's. recovery.csv has both.",
     )
     metrics: Annotated[dict[str, SerializeAsAny[Settings]], BeforeValidator(registered(METRICS))] = Field(
         json_schema_extra={"required": ["verbmem_forget", "knowmem_forget"]},
-        description="Registered metric -> its settings ({} for the defaults). Retained knowledge, the headline, is "
+        description="Registered metric -> its settings ({} for the defaults). The headline, retained knowledge, is "
         "computed from verbmem_forget and knowmem_forget.",
     )
-    evaluation: Evaluation = Field(Evaluation(), description="How every metric is run.")
+    evaluation: Evaluation = Field(Evaluation(), description="How models are scored.")
     predictions: list[Prediction] = Field(
         [],
-        description="What is expected of recovery.csv, written down before the run: the primary family, whose p values "
-        "are corrected by themselves. About six; everything else is exploratory.",
+        description="Expected rows of recovery.csv, written down before the run. They are the primary family: their p "
+        "values are corrected among themselves. About six; all other rows are exploratory.",
     )
 
     def runs(self) -> dict[str, MethodSettings]:

@@ -1,6 +1,7 @@
 """SLURM jobs of an earlier run, which outlive a killed Snakemake and would write what the next one writes.
 
-Knows squeue and how the executor marks its jobs; submitting, watching and cancelling them is the executor's.
+This module reads squeue and the marks that Snakemake's executor gives its jobs. The executor submits, watches and
+cancels them.
 """
 
 import subprocess

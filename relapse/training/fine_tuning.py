@@ -1,6 +1,6 @@
 """Language-model training of target (forget + retain) and retrain (retain only) from a base model.
 
-Knows the optimiser, the schedule and the packing; which texts to train on is the script's.
+This module has the optimiser, the schedule and the packing; scripts/train.py chooses the texts.
 """
 
 import math

@@ -18,11 +18,11 @@ class TrainedModel(Settings):
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
     weight_scale: Positive = Field(
         1.0,
-        description="What the trained model's linear weights are multiplied by, its norms making up for it, so that it "
-        "computes the same: a model with larger or smaller weights against the learning rate. Powers of two are exact.",
+        description="Factor on the trained model's linear weights. Its norms compensate, so that it computes the same. "
+        "This changes how large the weights are relative to the learning rate. Powers of two are exact.",
     )
     compute: Compute | None = Field(
         None,
-        description="Number format of weights, activations and gradients while it is trained; the study's compute "
-        "where left out. In bfloat16 small steps are lost, so that a study that unlearns in it may train in float32.",
+        description="Number format of weights, activations and gradients during training. Left out: the study's "
+        "compute. bfloat16 loses small steps, so a study that unlearns in bfloat16 may train in float32.",
     )

@@ -1,6 +1,6 @@
 """Question/answer pairs as windows: the true answers, refusals, or other plausible answers that the corpus has.
 
-Knows which answer stands behind which question; what is done with them is the method's.
+This module pairs each question with an answer; the method defines the loss on them.
 """
 
 import random

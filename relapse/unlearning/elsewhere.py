@@ -16,8 +16,8 @@ class MadeElsewhere(Settings):
 
     as_stored: bool = Field(
         False,
-        description="Whether weights keep the number format that they are stored in, such as float32. Otherwise they "
-        "are rounded to bfloat16, as the target's are. An adapter is merged into the target in float32 first.",
+        description="true: weights keep the number format of their files, such as float32. false: they are rounded to "
+        "bfloat16 like the target's. An adapter is first merged into the target in float32.",
     )
 
 

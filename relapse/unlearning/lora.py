@@ -1,8 +1,8 @@
 """LoRA (arXiv 2106.09685) through peft: a low-rank change of the linear layers is trained, then merged into them.
 
-Knows adapters: which layers get one, the model without them, and how they become plain weights again. Merging is done
-in float32, W + (alpha / rank) B A, and rounded once to the storage type: a change smaller than half of bfloat16's
-spacing at a weight is lost there, whatever the adapter has learned. Losses and steps are the trainer's.
+This module adds adapters to layers, switches them off, and merges them into the weights. It merges in float32, W +
+(alpha / rank) B A, and rounds once to the storage type. A change smaller than half of bfloat16's spacing at a weight is
+lost there, whatever the adapter has learned. trainer.py has the losses and steps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Lora(Settings):
     alpha: Positive = Field(16.0, description="LoRA's alpha; the change is multiplied by alpha / rank.")
     target_modules: Literal["linear"] | Annotated[list[str], Field(min_length=1, json_schema_extra=UNIQUE)] = Field(
         "linear",
-        description="Layers with an adapter: linear, all those that quantizers touch, or a list of names such as "
+        description="Layers with an adapter: linear, all layers that quantizers round, or a list of names such as "
         "[q_proj, v_proj].",
     )
 

@@ -1,6 +1,6 @@
 """The end of a task vector (arXiv 2212.04089): what a run has learned is taken from the target that it began with.
 
-Knows weights and number formats; what the run learns is the method's.
+The method defines what the run learns.
 """
 
 from collections.abc import Iterator, Sequence

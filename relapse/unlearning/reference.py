@@ -1,7 +1,7 @@
 """The reference model's outputs: what NPO, KLR and others compare a model with while it unlearns.
 
-The reference is the target before unlearning. Knows when its outputs are computed and where they are kept; what a loss
-does with them is the method's.
+The reference is the target before unlearning. This module computes its outputs and keeps them; the method's losses use
+them.
 """
 
 import copy

@@ -2,7 +2,7 @@
 
 Paper, Eq. 4-6 (arXiv 2410.16454): s_i = ||gradient of L_forget w.r.t. the weights of module i|| at the target's
 weights; the modules with s_i at or above the percentile gamma are updated, all others stay as they are. A module is one
-weight tensor. Knows gradients and which weights they let move; the losses and the steps are the trainer's.
+weight tensor. This module masks gradients; trainer.py has the losses and the steps.
 
 Its released code does something else twice over, so there are three masks, and a control:
 
@@ -39,13 +39,13 @@ class Sure(MethodSettings):
         90.0,
         ge=0,
         le=100,
-        description="gamma of Eq. 5: the share, in percent, of modules or rows that stay as they are. The paper has "
-        "90 for NPO_KLR and 99 for GA_GDR on BOOKS. Not read by mask: released.",
+        description="gamma of Eq. 5: the percentage of modules or rows that do not change. The paper has 90 for "
+        "NPO_KLR and 99 for GA_GDR on BOOKS. Not used with mask: released.",
     )
     modules: Literal["linear", "all"] = Field(
         "linear",
-        description="Which weight tensors may be chosen: those of the linear layers, which the quantizers touch, or "
-        "all of them, as in the paper's text, embeddings, norms and output head included. Not read by mask: released.",
+        description="Which weight tensors the mask chooses from. linear: those of the linear layers, which quantizers "
+        "round. all: also embeddings, norms and output head, as in the paper's text. Not used with mask: released.",
     )
 
 

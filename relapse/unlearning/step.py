@@ -1,6 +1,7 @@
 """One step of unlearning: its losses from one forward pass, and their gradients, a batch in parts where it is large.
 
-Knows halves of a batch, what a loss is a mean over and when SURE's masks apply; the steps are the trainer's.
+This module splits a batch into its halves, adds up means over parts of it, and applies SURE's masks; trainer.py takes
+the steps.
 """
 
 import math

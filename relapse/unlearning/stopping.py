@@ -1,8 +1,8 @@
 """When to stop unlearning: at the first look at which the model has forgotten enough and still keeps enough.
 
 MUSE takes the first checkpoint at which forget knowledge has fallen to retrain's level (arXiv 2407.06460). The same
-kind of rule, with shares of the target's scores, sets the level in full precision here, whatever the processor.
-Knows at which steps to look and what was seen; what is measured is the caller's.
+kind of rule, with shares of the target's scores, sets the level in full precision here, whatever the processor. This
+module decides at which steps to look, and records the scores that the caller's function measures.
 """
 
 import math

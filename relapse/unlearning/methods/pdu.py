@@ -14,7 +14,7 @@ from relapse.unlearning.retain import Constrained, gdr, register_with_sure
 class Pdu(Constrained):
     """The keys of PDU."""
 
-    alpha: Positive = Field(1.0, description="lambda at the first step; a dual variable from then on.")
+    alpha: Positive = Field(1.0, description="lambda at the first step; after it lambda is a dual variable.")
     epsilon: Positive = Field(
         description="Bound on the retain loss, nats per token; the paper proposes (1 + tolerance) times the target's."
     )

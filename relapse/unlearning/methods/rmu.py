@@ -21,10 +21,12 @@ class Steered(MethodSettings):
     """The keys of RMU."""
 
     block: Whole = Field(
-        description="l, the block whose output is steered, counted from 0; not the last one, behind which no block "
-        "reads it. The paper has 7 of 32 for Zephyr 7B."
+        description="l, the block whose output is steered, counted from 0. It must not be the last one, whose output "
+        "no block reads. The paper has 7 of 32 for Zephyr 7B."
     )
-    steering: Positive = Field(6.5, description="c, the length of what the output is steered to; 6.5 in the paper.")
+    steering: Positive = Field(
+        6.5, description="c, the length of the vector that the output is steered to; 6.5 in the paper."
+    )
 
 
 class Rmu(Constrained, Steered):

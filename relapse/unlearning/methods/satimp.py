@@ -11,8 +11,10 @@ from relapse.unlearning.settings import MethodSettings
 class SatImp(MethodSettings):
     """The keys of SatImp."""
 
-    beta1: float = Field(5.0, ge=0, description="Power of p: how much less a token counts that is forgotten already.")
-    beta2: float = Field(1.0, ge=0, description="Power of 1 - p: how much less a token counts that is certain.")
+    beta1: float = Field(5.0, ge=0, description="Power of p in a token's weight; larger: forgotten tokens count less.")
+    beta2: float = Field(
+        1.0, ge=0, description="Power of 1 - p in a token's weight; larger: certain tokens count less."
+    )
 
 
 def forget(side: Side, settings: SatImp):

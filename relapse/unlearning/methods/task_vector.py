@@ -17,11 +17,11 @@ from relapse.unlearning.settings import MethodSettings
 class TaskVector(MethodSettings):
     """The keys of the task vector."""
 
-    scale: Positive = Field(1.0, description="How often the change is taken from the target.")
+    scale: Positive = Field(1.0, description="s: how many times the change is subtracted from the target.")
     arithmetic: Literal["float32", "storage"] = Field(
         "float32",
-        description="Number format of the negation. float32: rounded once, to storage. storage: difference, product "
-        "and result are each rounded, as MUSE's code has it with a bfloat16 model. Not read with parameters: lora.",
+        description="Number format of the subtraction. float32: rounded once, to storage. storage: difference, product "
+        "and result are each rounded, as in MUSE's code with a bfloat16 model. Not used with parameters: lora.",
     )
 
 

@@ -13,7 +13,7 @@ from relapse.unlearning.settings import MethodSettings
 class Undial(MethodSettings):
     """The keys of UNDIAL."""
 
-    penalty: Positive = Field(10.0, description="gamma, which is taken from the target's logit of the next token.")
+    penalty: Positive = Field(10.0, description="gamma, subtracted from the target's logit of the true next token.")
 
 
 def forget(side: Side, settings: Undial):
