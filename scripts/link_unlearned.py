@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from relapse.models import adapter, matching, stored
-from relapse.models.files import TOKENIZERS, origin_files
+from relapse.models.files import origin_files
 from relapse.models.linking import appears_whole, link, origin_of
+from relapse.models.tokenizer import TOKENIZERS
 from relapse.planning.merging import merge
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import exit_on_error
