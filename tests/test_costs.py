@@ -24,7 +24,9 @@ def folder(tmp_path):
         watch, training = tmp_path / "benchmarks" / f"{run}.json", tmp_path / "models" / run / "training.json"
         for file in (watch, training):
             file.parent.mkdir(parents=True)
-        watch.write_text(json.dumps({"timings": {"imports": 3.0, "training": seconds}, "max_rss_mb": peak}))
+        watch.write_text(
+            json.dumps({"timings": {"training": 99.0}, "processor": {"training": seconds}, "max_rss_mb": peak})
+        )
         training.write_text(json.dumps({"steps": steps}))
     return tmp_path
 
@@ -62,4 +64,7 @@ def test_the_figure_shows_the_worst_quantizer_and_the_cheapest_run_below(folder)
     assert shown == [50.0, 75.0]
     assert [text.get_text() for text in left.texts] == ["rtn-int4", "nothing forgotten"]
     assert [text.get_text() for text in right.texts] == ["again", "nothing forgotten"]
-    assert "1 of 1 runs that forgot recover under some quantizer" in " ".join(text.get_text() for text in figure.texts)
+    assert (
+        "Knowledge comes back in 1 of 1 models that forgot under some quantizer, in 1 of 1 under an attack"
+        in " ".join(text.get_text() for text in figure.texts)
+    )

@@ -14,7 +14,7 @@ from relapse.runtime.errors import RelapseError
 
 @dataclass(frozen=True)
 class Cost:
-    """One run. seconds: wall-clock, of all its steps and the looks between them; max_rss_mb: peak of its process."""
+    """One run. seconds: processor time of all its steps and the looks between; max_rss_mb: peak of its process."""
 
     corpus: str
     model: str
@@ -36,7 +36,7 @@ def read_costs(benchmarks: Path, models: Path, runs: Sequence[str]) -> list[Cost
         files = benchmarks / f"{run}.json", models / run / "training.json"
         try:
             watch, training = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-            seconds, steps, peak = watch["timings"]["training"], training["steps"], watch["max_rss_mb"]
+            seconds, steps, peak = watch["processor"]["training"], training["steps"], watch["max_rss_mb"]
         except (OSError, ValueError, KeyError) as error:
             raise RelapseError(f"{files[0]} or {files[1]} cannot be read: {error!r}") from None
         corpus, model, seed = run.split("/")

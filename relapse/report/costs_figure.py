@@ -46,11 +46,12 @@ def costs_figure(study: Study, recovery: pd.DataFrame, costs: pd.DataFrame) -> p
             axes.set_xlabel(f"largest recovered share under {what}, %")
         labels = [f"{name}  {seconds[name] / seconds.min():.1f} x" for name in rows]
         grid[0][0].set_yticks(range(len(rows)), labels, fontsize=8, color=INK)
+        cheapest = f"{1000 * seconds.min():.0f} ms"
         note = (
-            f"Beside each name the time of a step, of the cheapest run's ({1000 * seconds.min():.0f} ms). "
-            f"VerMem and KnowMem together, 95 % intervals; dashed: the margin of {100 * MARGIN:.0f} %."
+            f"Beside each name a step's processor time, of the cheapest run's ({cheapest}). VerMem and KnowMem together, "
+            f"95 % intervals; knowledge comes back if all of one lies beyond the dashed {100 * MARGIN:.0f} %."
         )
-        heading(figure, _title(panels[0][1]), note)
+        heading(figure, _title([cells for _, cells, _ in panels]), note)
     return figure
 
 
@@ -69,9 +70,11 @@ def _panel(axes: plt.Axes, rows: Sequence[str], cells: pd.DataFrame, colour: str
     axes.set_xlim(-25, 125)
 
 
-def _title(cells: pd.DataFrame) -> str:
-    back = (cells["verdict"] == "recovered").sum()
-    return f"{back} of {len(cells)} runs that forgot recover under some quantizer; what their robustness costs"
+def _title(panels: Sequence[pd.DataFrame]) -> str:
+    """In how many models knowledge comes back, by quantizers and by attacks."""
+    counts = [f"{(cells['ci_low'] > MARGIN).sum()} of {len(cells)}" for cells in panels]
+    attacked = f", in {counts[1]} under an attack" if len(counts) > 1 else ""
+    return f"Knowledge comes back in {counts[0]} models that forgot under some quantizer{attacked}"
 
 
 def draw(study: Study, files: Sequence[Path]) -> plt.Figure:

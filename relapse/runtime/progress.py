@@ -41,17 +41,24 @@ class Stopwatch:
 
         since = float(os.environ.get("RELAPSE_JOB_SINCE") or psutil.Process(os.getpid()).create_time())
         self.seconds = {"imports": time.time() - since}
+        self.processor: dict[str, float] = {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Add the time of the block to part `name`."""
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.processor[name] = self.processor.get(name, 0.0) + time.process_time() - used
 
     def write(self, path: Path | None) -> None:
-        """Write {"timings": {part: seconds}, "max_rss_mb": peak of main memory}, if there is a `path` to write to."""
+        """Write {"timings": {part: seconds}, "processor": {part: seconds of it}, "max_rss_mb": peak of main memory}.
+
+        Nothing without a `path`. Processor time does not depend on what else the machine does.
+        """
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
-            path.write_text(json.dumps({"timings": self.seconds, "max_rss_mb": peak}) + "\n")
+            path.write_text(
+                json.dumps({"timings": self.seconds, "processor": self.processor, "max_rss_mb": peak}) + "\n"
+            )
