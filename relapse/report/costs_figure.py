@@ -48,8 +48,8 @@ def costs_figure(study: Study, recovery: pd.DataFrame, costs: pd.DataFrame) -> p
         grid[0][0].set_yticks(range(len(rows)), labels, fontsize=8, color=INK)
         cheapest = f"{1000 * seconds.min():.0f} ms"
         note = (
-            f"Beside each name a step's processor time, of the cheapest run's ({cheapest}). VerMem and KnowMem together, "
-            f"95 % intervals; knowledge comes back if all of one lies beyond the dashed {100 * MARGIN:.0f} %."
+            f"Beside each name a step's processor time, of the cheapest run's ({cheapest}). VerMem and KnowMem "
+            f"together, 95 % intervals; knowledge comes back if all of one lies beyond the dashed {100 * MARGIN:.0f} %."
         )
         heading(figure, _title([cells for _, cells, _ in panels]), note)
     return figure
