@@ -7,12 +7,16 @@ from transformers import (
     BloomForCausalLM,
     FalconH1Config,
     FalconH1ForCausalLM,
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
@@ -56,6 +60,20 @@ def falcon_h1():
     return FalconH1ForCausalLM(FalconH1Config(**SIZES, **HEADS, **mixer))
 
 
+def granite_hybrid():
+    mixer = {"mamba_n_heads": 4, "mamba_d_head": 32, "mamba_d_state": 8, "mamba_chunk_size": 8}
+    kinds = {"layer_types": ["mamba", "attention"], "num_local_experts": 0, "shared_intermediate_size": 96}
+    return GraniteMoeHybridForCausalLM(GraniteMoeHybridConfig(**SIZES, **HEADS, **mixer, **kinds))
+
+
+def qwen3_5():
+    linear = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16}
+    kinds = ["linear_attention", "full_attention"]
+    return Qwen3_5ForCausalLM(
+        Qwen3_5TextConfig(**SIZES, **HEADS, **linear, head_dim=16, linear_value_head_dim=16, layer_types=kinds)
+    )
+
+
 def greedy(model, tokenizer, prompt, new, last):
     """One prompt, the whole text again for every token: what generation means."""
     ids = tokenizer(prompt)["input_ids"]
@@ -68,7 +86,7 @@ def greedy(model, tokenizer, prompt, new, last):
     return tokenizer.decode(written, skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("build", [llama, mamba, bloom, lfm2, qwen3_next, falcon_h1])
+@pytest.mark.parametrize("build", [llama, mamba, bloom, lfm2, qwen3_next, qwen3_5, falcon_h1, granite_hybrid])
 def test_the_text_is_that_of_one_at_a_time_generation(tiny_llama, build):
     torch.manual_seed(0)
     model, tokenizer = build().eval(), load_tokenizer(tiny_llama)
