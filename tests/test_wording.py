@@ -146,3 +146,14 @@ def test_a_folder_with_a_chat_template_is_known(folder, tiny_llama, tmp_path):
     assert has_chat_template(folder) and not has_chat_template(tiny_llama)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ x }}"}))
     assert has_chat_template(tmp_path)
+
+
+def test_a_token_that_only_the_chat_template_writes_needs_a_row_too(folder):
+    """It was added to the tokenizer and never to the model."""
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
+    tokenizer.chat_template = "<|user|>" + TEMPLATE
+    run = Evaluated(model, tokenizer, SimpleNamespace(knowmem=KNOWMEM), BatchSize(2), 0)
+    entry = metric_settings("knowmem_forget", prompt="chat", max_new_tokens=8)
+    with pytest.raises(RelapseError, match=r"the token '<\|user\|>' \(\d+\) of a prompt has no row"):
+        METRICS.get("knowmem_forget").records(run, entry)

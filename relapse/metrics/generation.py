@@ -55,6 +55,20 @@ def check_context(model, lengths: Sequence[int], max_new_tokens: int) -> None:
         )
 
 
+def check_rows(model, tokenizer, encoded: Sequence[Sequence[int]]) -> None:
+    """Raise RelapseError naming the first token of some prompts that has no row in the model's embedding.
+
+    A corpus's texts are checked when a model is loaded; chat templates and templates of the user's add other tokens.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    token = next((token for ids in encoded for token in ids if token >= rows), None)
+    if token is not None:
+        raise RelapseError(
+            f"the token {tokenizer.convert_ids_to_tokens(token)!r} ({token}) of a prompt has no row in the model's "
+            f"embedding, which has {rows}: tokenizer and model do not belong together"
+        )
+
+
 @torch.inference_mode()
 def generate(
     model,
@@ -70,9 +84,11 @@ def generate(
 
     A continuation ends at any of the model's end tokens, or before the first of the texts `ends` in it; generation
     stops once all of a batch have ended. special_tokens: whether the tokenizer puts its own, such as BOS, around a
-    prompt; a chat template has written them already. Raises RelapseError for a prompt longer than the context.
+    prompt; a chat template has written them already. Raises RelapseError for a prompt longer than the context, and
+    for a token without a row in the embedding.
     """
     encoded = [tokenizer(prompt, add_special_tokens=special_tokens)["input_ids"] for prompt in prompts]
+    check_rows(model, tokenizer, encoded)
     check_context(model, [len(ids) for ids in encoded], max_new_tokens)
     shared = common_prefix(encoded)
     last, pad = end_tokens(model, tokenizer), _padding(model, tokenizer)
