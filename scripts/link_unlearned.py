@@ -12,11 +12,10 @@ from typing import Any
 import torch
 
 from relapse.models import adapter, matching, stored
-from relapse.models.files import TOKENIZERS, origin_files
+from relapse.models.files import origin_files
 from relapse.models.linking import appears_whole, link, origin_of
-from relapse.models.loading import load_tokenizer
-from relapse.models.saving import save
-from relapse.planning import fit, memory
+from relapse.models.tokenizer import TOKENIZERS
+from relapse.planning.merging import merge
 from relapse.quantization import TOKENIZER_FILES
 from relapse.runtime.errors import exit_on_error
 from relapse.unlearning.elsewhere import MadeElsewhere, settings_of
@@ -37,13 +36,10 @@ def link_whole(origin: Path, target: Path, folder: Path, settings: MadeElsewhere
     (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def merge(origin: Path, target: Path, folder: Path, settings: MadeElsewhere) -> None:
+def merged(origin: Path, target: Path, folder: Path, settings: MadeElsewhere) -> None:
     """Write the target with an adapter merged into it."""
-    if shape := fit.architecture(target):
-        fit.require(memory.loading(shape, 4), f"merging {origin}", "Use a machine with more memory.", False)
-    model = adapter.merged(origin, target)
-    facts = {"settings": settings.plain(), "origin": str(origin), "merged_into": str(target)} | NO_RUN
-    save(model, load_tokenizer(target), folder, facts, torch.float32 if settings.as_stored else torch.bfloat16)
+    dtype = torch.float32 if settings.as_stored else torch.bfloat16
+    merge(origin, target, folder, {"settings": settings.plain()} | NO_RUN, dtype)
 
 
 def main() -> None:
@@ -57,7 +53,7 @@ def main() -> None:
     origin = origin_of(settings)
     matching.must_have_tokens(args.target, origin)
     with appears_whole(args.out) as folder:
-        (merge if adapter.is_adapter(origin) else link_whole)(origin, args.target, folder, settings)
+        (merged if adapter.is_adapter(origin) else link_whole)(origin, args.target, folder, settings)
         matching.must_differ(args.target, folder, origin)
 
 

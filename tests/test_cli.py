@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from relapse.corpora.synthetic import Synthetic
 from relapse.metrics import METRICS
 from relapse.runtime.errors import ConfigError
 from relapse.runtime.registry import ROOT
+from relapse.unlearning.methods import METHODS
 
 
 def test_a_quantizer_is_written_in_short():
@@ -52,6 +54,25 @@ def test_everything_registered_is_listed_with_a_meaning(kind):
         (line,) = (line for line in lines if line.startswith(f"{name}  "))
         assert len(line) > len(name) + 12
         assert len(list(listing(kind, name))) > 1 or not KINDS[kind][0].get(name).settings.model_fields
+
+
+def test_every_method_is_listed_with_the_papers_that_the_documentation_names():
+    """docs/methods.md has a row for each loss; its retain terms and SURE's mask are the paper's."""
+    papers = {}
+    for line in (ROOT / "docs/methods.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and "arxiv.org" in cells[2] and cells[0].startswith("`"):
+            papers |= {name.strip("`"): set(re.findall(r"abs/([0-9.]+)", cells[2])) for name in cells[0].split(", ")}
+    lines = list(listing("methods"))
+    for name in METHODS.names():
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name}  "))
+        losses, *others = lines[place + 1].removeprefix("    source: ").split("; ")
+        loss = name.removesuffix("_sure")
+        assert papers[loss] <= set(re.findall(r"abs/([0-9.]+)", losses)), lines[place + 1]
+        retain, mask = loss.endswith(("_gdr", "_klr")), name.endswith("_sure")
+        kinds = ["retain term"] * retain + ["mask"] * mask
+        assert others == [f"{kind}: https://arxiv.org/abs/2410.16454" for kind in kinds]
+    assert not any("not named" in line for line in lines)
 
 
 def test_one_thing_is_listed_with_every_key():

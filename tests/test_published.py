@@ -102,6 +102,16 @@ def test_published_utility_is_of_other_questions_and_stays_out():
     assert "Not compared" not in comparison_table.write_markdown(read_study(SETTINGS), rows())
 
 
+def test_published_utility_is_compared_where_its_questions_are_asked():
+    """BOOKS, target: MMLU 28.7 in full precision. RWKU's prompts are not in its files, so it is never counted alike."""
+    metrics = SETTINGS["metrics"] | {"mmlu": {"tasks": ["rwku_mmlu"]}, "triviaqa": {"tasks": ["triviaqa"]}}
+    study = read_study(SETTINGS | {"corpora": {"books": {}}, "metrics": metrics})
+    found = [row for row in compare(study, {}, {"books": "BOOKS"}) if row.metric in ("mmlu", "triviaqa")]
+    assert {row.metric for row in found} == {"mmlu"}
+    assert 28.7 in {row.reported for row in found if (row.model, row.quantizer) == ("target", "full")}
+    assert all("reported in RWKU's prompts" in row.unlike for row in found)
+
+
 def test_the_independent_numbers_are_those_decoded_alike():
     """independent.csv: NEWS, target, full: VerMem 58.2 greedy and 43.5 sampled."""
     assert one(rows(), "target", "full", "verbmem_forget").independent == 58.2

@@ -30,6 +30,44 @@ def edit(folder, **keys):
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
+def classes():
+    """Every tokenizer class that transformers knows by name, and one that it does not."""
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    known = {str(name).removesuffix("Fast") for name in TOKENIZER_MAPPING_NAMES.values() if name}
+    return [f"{name}{fast}" for name in sorted(known) for fast in ("", "Fast")] + ["NoSuchTokenizer"]
+
+
+def test_no_class_that_is_named_stands_between_a_model_and_its_tokenizer_json(folder):
+    """Among them classes of SentencePiece, of characters, and those that need a package that is not here."""
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    expected = [own.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    names = classes()
+    assert len(names) > 100 and {"LlamaTokenizer", "T5TokenizerFast", "XLMTokenizer"} <= set(names)
+    for name in names:
+        edit(folder, tokenizer_class=name)
+        loaded = load_tokenizer(folder, TEXTS)
+        assert [loaded(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == expected, name
+
+
+@pytest.mark.parametrize("name", ["T5TokenizerFast", "LlamaTokenizer", "PreTrainedTokenizerFast", "XLMTokenizer"])
+def test_a_folder_without_a_tokenizer_is_refused_and_no_empty_one_is_made_up(folder, name):
+    """transformers makes a T5 tokenizer without a word of its own of it."""
+    (folder / "tokenizer.json").unlink()
+    edit(folder, tokenizer_class=name)
+    with pytest.raises(RelapseError, match=f"{folder} has no tokenizer: expected one of tokenizer.json"):
+        load_tokenizer(folder)
+
+
+def test_a_class_that_cannot_be_had_is_an_error_by_name(folder):
+    """vocab.json alone, and a class that reads another file."""
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text("{}")
+    edit(folder, tokenizer_class="BertweetTokenizer")
+    with pytest.raises(RelapseError, match=f"cannot load a tokenizer from {folder}"):
+        load_tokenizer(folder)
+
+
 @pytest.mark.parametrize("name", ["LlamaTokenizerFast", "LlamaTokenizer", "GemmaTokenizerFast", "GPT2TokenizerFast"])
 def test_the_tokens_are_those_of_tokenizer_json_whatever_class_is_named(folder, name):
     edit(folder, tokenizer_class=name)

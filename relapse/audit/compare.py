@@ -62,7 +62,8 @@ class Survival:
 
 @dataclass
 class Update:
-    """An unlearned model's change. outside: squared change of what no format rounds.
+    """An unlearned model's change. outside: squared change of what no format rounds. called: the folder that the user
+    knows it by, where its weights in `folder` are a merged adapter.
 
     sizes: three sums over the matrices by floor(log2 |t|), from LOWEST to HIGHEST: weights, changed weights, squared
     change. unchanged: matrices without any change. low_rank: matrix -> (rank, share of its squared change in it).
@@ -79,6 +80,12 @@ class Update:
     sizes: Tensor = field(default_factory=lambda: torch.zeros(3, HIGHEST - LOWEST + 1, dtype=torch.float64))
     largest: tuple[float, str] = (0.0, "")
     notes: list[str] = field(default_factory=list)
+    called: Path | None = None
+
+    @property
+    def name(self) -> Path:
+        """The folder that the user knows it by."""
+        return self.called or self.folder
 
     @property
     def outside_share(self) -> float | None:
@@ -113,6 +120,7 @@ def compare(
     unlearned: Sequence[Path],
     formats: dict[str, dict] | None = None,
     report: Callable[[int, int], None] = lambda done, whole: None,
+    called: Sequence[Path] | None = None,
 ) -> list[Update]:
     """What each of the unlearned models has changed of the target, and what of it survives each format.
 
@@ -123,7 +131,10 @@ def compare(
     formats = FORMATS if formats is None else formats
     known = must_match(target, unlearned)
     layers = {f"{layer}.weight": shape for layer, shape in known.linear.items()}
-    updates = [Update(folder, {name: Survival() for name in formats}) for folder in unlearned]
+    updates = [
+        Update(folder, {one: Survival() for one in formats}, called=name)
+        for folder, name in zip(unlearned, called or unlearned, strict=True)
+    ]
     unfit = {name: reason for name, entry in formats.items() if (reason := does_not_fit(entry, known.linear))}
     for update in updates:
         update.notes = notes(target, update.folder)
@@ -148,7 +159,7 @@ def compare(
     for update in updates:
         if not update.squared + update.outside:
             raise RelapseError(
-                f"{update.folder} equals {target} in every weight: there is no update. Name the model after unlearning"
+                f"{update.name} equals {target} in every weight: there is no update. Name the model after unlearning"
             )
     return updates
 

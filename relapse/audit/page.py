@@ -56,7 +56,7 @@ def _number(share: float | None) -> str:
 
 def as_text(update: Update, sentences: Sequence[str]) -> str:
     """What the terminal shows of one model."""
-    lines = [str(update.folder), *(f"  {sentence}." for sentence in (*update.notes, *sentences)), ""]
+    lines = [str(update.name), *(f"  {sentence}." for sentence in (*update.notes, *sentences)), ""]
     lines.append(f"  {'format':16}{'surviving':>10}{'worst':>8}  verdict")
     for row in rows(update):
         outcome = row.unfit or row.verdict
@@ -101,7 +101,7 @@ def figure(updates: Sequence[Update]) -> plt.Figure:
                 axes.axvline(limit, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
             axes.set_xlim(0, 1.6)
             axes.grid(False)
-            axes.set_title("/".join(update.folder.parts[-2:]), fontsize=9.5, loc="left")
+            axes.set_title("/".join(update.name.parts[-2:]), fontsize=9.5, loc="left")
         grid[-1, 0].set_xlabel("surviving share of the update  (0: the format absorbs it, 1: all of it survives)")
         heading(drawn, title(updates), "From the weights of the two models alone. Dashed: the limits of the verdicts.")
     return drawn
@@ -112,7 +112,7 @@ def save(out: Path, target: Path, updates: Sequence[Update], sentences: Sequence
     out.mkdir(parents=True, exist_ok=True)
     models = [
         {
-            "unlearned": str(update.folder),
+            "unlearned": str(update.name),
             "looks_like": list(looks),
             "notes": update.notes,
             "formats": [asdict(row) | {"settings": FORMATS.get(row.format)} for row in rows(update)],
@@ -127,7 +127,7 @@ def save(out: Path, target: Path, updates: Sequence[Update], sentences: Sequence
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["unlearned", *COLUMNS])
         for update in updates:
-            writer.writerows([update.folder, *(getattr(row, name) for name in COLUMNS)] for row in rows(update))
+            writer.writerows([update.name, *(getattr(row, name) for name in COLUMNS)] for row in rows(update))
     write(figure(updates), out / "audit.pdf", out / "audit.png")
     (out / "audit.html").write_text(_page(target, updates, sentences, out / "audit.png"), encoding="utf-8")
     return [out / f"audit.{kind}" for kind in ("html", "json", "csv", "png", "pdf")]
@@ -143,7 +143,7 @@ def _page(target: Path, updates: Sequence[Update], sentences: Sequence[Sequence[
         f"<img alt='Surviving share of the update in every format' src='data:image/png;base64,{image}'>",
     ]
     for update, looks in zip(updates, sentences, strict=True):
-        parts.append(f"<h2><code>{escaped(str(update.folder))}</code></h2><ul>")
+        parts.append(f"<h2><code>{escaped(str(update.name))}</code></h2><ul>")
         parts += [f"<li>{escaped(sentence)}.</li>" for sentence in (*update.notes, *looks)]
         parts.append("</ul><table><tr><th>format</th><th>surviving</th><th>worst matrix</th><th>verdict</th></tr>")
         for row in rows(update):

@@ -27,7 +27,7 @@ def names_of(unlearned: Sequence[Path]) -> list[str]:
 
 def recovered(
     target: Path,
-    unlearned: Sequence[Path],
+    unlearned: Mapping[str, Path],
     formats: Mapping[str, Mapping[str, Any]],
     corpus: Path,
     records: Path,
@@ -37,11 +37,11 @@ def recovered(
 ) -> list[Recovery]:
     """The rows of recovery.csv for every unlearned model and format: VerMem forget, KnowMem forget, and both together.
 
-    formats: name -> quantizer entry. records: a folder that the answers are written to, as a study's metrics folder.
-    limit: only the first so many items. `report(what)` is called after every evaluation. Raises RelapseError
-    for a model that does not fit memory, and as `evaluate` does.
+    unlearned: name -> folder, named by `names_of`. formats: name -> quantizer entry. records: a folder that the answers
+    are written to, as a study's metrics folder. limit: only the first so many items. `report(what)` is called after
+    every evaluation. Raises RelapseError for a model that does not fit memory, and as `evaluate` does.
     """
-    models = {"target": target} | dict(zip(names_of(unlearned), unlearned, strict=True))
+    models = {"target": target, **unlearned}
     for folder in models.values():
         check_memory(folder, dtype)
     for name, folder in models.items():

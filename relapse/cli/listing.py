@@ -5,6 +5,7 @@ its entries.
 """
 
 import ast
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ from relapse.unlearning.methods import METHODS
 from relapse.unlearning.settings import MethodSettings
 from scripts.config_reference import rows
 
+PAPER, LINK = "2410.16454", "https://arxiv.org/abs/{}"  # the paper that relapse reproduces
 KINDS: dict[str, tuple[Registry, type[Settings] | None]] = {
     "methods": (METHODS, MethodSettings),
     "quantizers": (BACKENDS, QuantizerSettings),
@@ -36,6 +38,8 @@ def listing(kind: str, name: str | None = None) -> Iterator[str]:
     shared = json_schema(common)["properties"] if common else {}
     for one in [name] if name else registry.names():
         yield f"{one}  {meaning(registry, one)}"
+        if kind == "methods":
+            yield f"    source: {source(one)}"
         for key, type_, default, description in rows(json_schema(registry.get(one).settings)):
             key = key.strip("`")
             if not name and key.split(".")[0] in shared:
@@ -53,5 +57,21 @@ def listing(kind: str, name: str | None = None) -> Iterator[str]:
 
 def meaning(registry: Registry, name: str) -> str:
     """The first sentence of the file that registers a thing."""
+    return _docstring(registry, name).split("\n\n")[0].replace("\n", " ")
+
+
+def source(method: str) -> str:
+    """The papers that a method's losses are from, by the file that registers it; those of its retain term and mask."""
+    text = _docstring(METHODS, method)
+    papers = [PAPER] * ("(paper, " in text) + re.findall(r"arXiv (\d{4}\.\d{4,5})", text)
+    found = [", ".join(map(LINK.format, dict.fromkeys(papers))) or f"not named in {METHODS.source(method)}"]
+    if method.removesuffix("_sure").endswith(("_gdr", "_klr")):
+        found.append(f"retain term: {LINK.format(PAPER)}")
+    if METHODS.get(method).sure:
+        found.append(f"mask: {LINK.format(PAPER)}")
+    return "; ".join(found)
+
+
+def _docstring(registry: Registry, name: str) -> str:
     tree = ast.parse((ROOT / registry.source(name)).read_text(encoding="utf-8"))
-    return (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
+    return ast.get_docstring(tree) or ""

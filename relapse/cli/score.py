@@ -30,22 +30,29 @@ def score(args: argparse.Namespace) -> None:
     import torch
 
     from relapse.evaluation.evaluate import check_memory, evaluate, lines, read_records, write_records
+    from relapse.models.adapter import is_adapter
+    from relapse.planning.merging import whole
 
-    check_memory(args.model, args.dtype)
+    if args.base and not is_adapter(args.model):
+        raise ConfigError(
+            f"--base is what an adapter is merged into, and {args.model} is no adapter alone: leave it out"
+        )
     reference = args.reference if args.reference in (None, "self") else read_records(Path(args.reference))
     if left_out:
         print("privleak is left out: it needs the retrained model's samples (--reference)")
-    result, records = evaluate(
-        args.model,
-        args.corpus,
-        settings,
-        metrics,
-        evaluation,
-        reference,
-        getattr(torch, args.dtype),
-        args.seed,
-        limit=args.limit,
-    )
+    with whole([args.model], args.base) as (folder,):
+        check_memory(folder, args.dtype)
+        result, records = evaluate(
+            folder,
+            args.corpus,
+            settings,
+            metrics,
+            evaluation,
+            reference,
+            getattr(torch, args.dtype),
+            args.seed,
+            limit=args.limit,
+        )
     print("\n".join(lines(result, args.quantizer.split(",")[0])))
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,8 @@ def score(args: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `relapse score`."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder (Hugging Face format)")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder, or an adapter's (LoRA)")
+    parser.add_argument("--base", type=Path, metavar="DIR", help="what an adapter belongs to; default: what it names")
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="folder in MUSE's layout")
     parser.add_argument(
         "--quantizer", default="full", metavar="NAME[,KEY=VALUE...]", help="such as nf4, or rtn,bits=4,group_size=128"

@@ -13,9 +13,11 @@ from inspect import signature
 
 import torch
 
+from relapse.metrics import Evaluated
 from relapse.runtime.batching import BatchSize
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
+from relapse.text.wording import Asked
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,20 @@ def generate(
         return _continue(tokenizer, steps, len(rows), max_new_tokens, last, pad, ends, sampling, generators)
 
     return [cut(text, ends) for text in batch_size.run(range(len(encoded)), action)]
+
+
+def answers(run: Evaluated, given: Asked, max_new_tokens: int, sampling: Sampling | None) -> list[str]:
+    """`generate` for what a metric asks."""
+    return generate(
+        run.model,
+        run.tokenizer,
+        given.prompts,
+        max_new_tokens,
+        run.batch_size,
+        given.ends,
+        sampling,
+        given.special_tokens,
+    )
 
 
 def cut(text: str, ends: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
-from relapse.metrics.generation import generate
+from relapse.metrics.generation import answers
 from relapse.metrics.rouge import rouge_l
 from relapse.runtime.settings import Count
 from relapse.text.wording import Asked, Render, WordingSettings, ask, renderer
@@ -46,16 +46,7 @@ class KnowMem:
         """One record per question: question, truth, generated (cut), score, and its group if it has one."""
         items = run.corpus.knowmem[self.split]
         given = asked(run.corpus.knowmem, self.split, settings, renderer(run.tokenizer))
-        generated = generate(
-            run.model,
-            run.tokenizer,
-            given.prompts,
-            settings.max_new_tokens,
-            run.batch_size,
-            given.ends,
-            run.sampling,
-            given.special_tokens,
-        )
+        generated = answers(run, given, settings.max_new_tokens, run.sampling)
         return [
             {
                 "id": f"{self.split}/{number}",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from relapse.metrics import METRICS, Evaluated, Score, group_of
 from relapse.metrics.bootstrap import mean_score
-from relapse.metrics.generation import Sampling, cut, generate
+from relapse.metrics.generation import Sampling, answers, cut
 from relapse.metrics.rouge import rouge_l
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.seeds import seed_for
@@ -109,16 +109,7 @@ class VerbMem:
             if top_p == "model":
                 top_p = getattr(run.model.generation_config, "top_p", None) or 1.0
             sampling = Sampling(settings.temperature, seed, settings.top_k, top_p)
-        generated = generate(
-            run.model,
-            run.tokenizer,
-            given.prompts,
-            settings.max_new_tokens,
-            run.batch_size,
-            given.ends,
-            sampling,
-            given.special_tokens,
-        )
+        generated = answers(run, given, settings.max_new_tokens, sampling)
         records = []
         answered = zip(run.corpus.verbmem, self._truths(run, settings), generated, strict=True)
         for number, (item, truth, text) in enumerate(answered):

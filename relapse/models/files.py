@@ -46,7 +46,6 @@ EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 UNQUANTIZED = ("lm_head.weight", "embed_out.weight", "wpe.weight", "embed_positions.weight")
 # Models that keep (in, out) weights, in transformers' Conv1D.
 TRANSPOSED = ("gpt2", "openai-gpt")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -210,8 +209,6 @@ def read_model(folder: Path, tokenizer_folder: Path | None = None) -> Model:
             f"{folder}: config.json has hidden_size {width}, but the weights hold embeddings of width "
             f"{', '.join(map(str, sorted(widths)))}: they do not belong together"
         )
-    if not any((beside / name).is_file() for name in TOKENIZERS):
-        raise ConfigError(f"{beside} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
     must_be_readable(beside)
     tokenizer = _tokenizer(beside / "tokenizer.json") if (beside / "tokenizer.json").is_file() else None
     context = settings.get("max_position_embeddings", settings.get("n_positions"))

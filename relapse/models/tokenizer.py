@@ -11,6 +11,7 @@ from relapse.runtime.errors import ConfigError, RelapseError
 
 # Where tokenizers of different kinds differ: spaces, blank lines, digits, capitals, other scripts.
 PROBE = "Ada Moss, born in  Lund\n\nin 1961:\tQuestion? Björk\u2019s \u6771\u4eac \u041a\u0430\u0437\u0430\u043d\u044c."
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # of which a folder has one
 CONVERTED = ("tokenizer.json", "vocab.json", "vocab.txt")
 
 
@@ -23,12 +24,19 @@ def load_tokenizer(path: Path, texts: Sequence[str] = ()):
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     must_be_readable(Path(path))
+    own = (Path(path) / "tokenizer.json").is_file()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        if _differs(tokenizer, path, texts) is not None:  # its class has another idea of how text is split
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            fits = _differs(tokenizer, path, texts) is None
+        except Exception:  # each class has its own for files of another kind, or a package that it needs
+            if not own:
+                raise
+            fits = False
+        if not fits and own:  # the class that is named has another idea of how text is split
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise RelapseError(f"cannot load a tokenizer from {path}: {error}") from None
+    except Exception as error:
+        raise RelapseError(f"cannot load a tokenizer from {path}: {type(error).__name__}: {error}") from None
     if (text := _differs(tokenizer, path, texts)) is not None:
         raise RelapseError(
             f"{path}: {type(tokenizer).__name__} of transformers and tokenizer.json make different tokens of "
@@ -40,7 +48,10 @@ def load_tokenizer(path: Path, texts: Sequence[str] = ()):
 
 
 def must_be_readable(folder: Path) -> None:
-    """Raise ConfigError for a folder with a tokenizer.model alone where nothing here can read that."""
+    """Raise ConfigError for a folder without a tokenizer, of which transformers may make one that knows no word; and
+    for one with a tokenizer.model alone where nothing here can read that."""
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ConfigError(f"{folder} has no tokenizer: expected one of {', '.join(TOKENIZERS)}")
     if (folder / "tokenizer.model").is_file() and not any((folder / name).is_file() for name in CONVERTED):
         missing = [package for package in ("sentencepiece", "google.protobuf") if not _found(package)]
         if missing:

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 
 from relapse.analysis.study import UTILITY_METRICS, Study
-from relapse.report.published import Comparison
+from relapse.report.published import Comparison, asks_rwku
 from relapse.report.table_page import STYLE, first_column
 from relapse.report.tables import EMPTY, TITLES, heading, number, tex
 
@@ -41,7 +41,9 @@ def remarks(study: Study, rows: Sequence[Comparison]) -> list[str]:
     ]
     if unlike:
         lines.append(f"In brackets: not measured alike ({'; '.join(unlike)}).")
-    if utility := [TITLES[metric][1] for metric in study.metrics if metric in UTILITY_METRICS]:
+    if utility := [
+        TITLES[metric][1] for metric in study.metrics if metric in UTILITY_METRICS and not asks_rwku(study, metric)
+    ]:
         lines.append(
             f"Not compared: {', '.join(utility)}. The paper's are measured on RWKU's own subsets and prompts, TriviaQA "
             "by F1; lm-evaluation-harness's tasks, and the texts that this study continues, are others."

@@ -112,7 +112,7 @@ def models_for(study: Study, model: str) -> list[str]:
 
 
 def compare(study: Study, cells: Mapping[Key, Cell], published: Mapping[str, str]) -> list[Comparison]:
-    """Every published cell that some model and quantizer of the study speak of, in the paper's order; no utility's.
+    """Every published cell that some model and quantizer of the study speak of, in the paper's order.
 
     Behind them what the second group alone has (GPTQ, AWQ). cells: as `tables.read_cells` has them. published: the
     study's corpus -> the paper's name of it (NEWS or BOOKS).
@@ -127,8 +127,8 @@ def compare(study: Study, cells: Mapping[Key, Cell], published: Mapping[str, str
 
 
 def _of_row(study: Study, cells: Mapping[Key, Cell], corpus: str, row: Mapping[str, str]) -> Iterator[Comparison]:
-    if row["metric"] not in study.metrics or row["metric"] in UTILITY_METRICS:
-        return  # the paper's utility is that of RWKU's questions and prompts, which a study does not ask
+    if row["metric"] not in study.metrics or (row["metric"] in UTILITY_METRICS and not asks_rwku(study, row["metric"])):
+        return  # the paper's utility is that of RWKU's questions
     metric, decoded = metric_for(study, row["metric"], row["decoding"])
     for model in models_for(study, row["model"]):
         settings = study.methods.get(model, {})
@@ -171,6 +171,12 @@ def _independent_only(
                 yield Comparison("", corpus[0], model, quantizer, metric, None, 0, cell, value, (), "", note)
 
 
+def asks_rwku(study: Study, metric: str) -> bool:
+    """Whether a study asks RWKU's questions for a metric of utility, by the tasks of configs/rwku/ or a file."""
+    entry = study.asked.get(metric, {})
+    return entry.get("tasks") == [f"rwku_{metric}"] or bool(entry.get("instructions"))
+
+
 def asked_otherwise(study: Study, metric: str) -> tuple[str, ...]:
     """In what the study's questions, or how it samples, depart from the released code."""
     entry, words = study.asked.get(metric, {}), []
@@ -183,6 +189,8 @@ def asked_otherwise(study: Study, metric: str) -> tuple[str, ...]:
         words.append("reported questions end in a space")
     if entry.get("prompt", "plain") != "plain":
         words.append("reported questions are asked in MUSE's words")
+    if metric in UTILITY_METRICS:
+        words.append("reported in RWKU's prompts")
     if entry.get("decoding", "sample") == "sample" and entry.get("top_k", 50) != 50:
         words.append("reported samples are of the 50 likeliest tokens")
     return tuple(words)

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from relapse.models import adapter, matching, stored
-from relapse.models.files import TOKENIZERS, location, read_model
+from relapse.models.files import location, read_model
+from relapse.models.tokenizer import TOKENIZERS
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.settings import Settings
 from relapse.study.messages import Problem

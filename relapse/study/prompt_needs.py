@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from relapse.corpora.corpus import Corpus
-from relapse.metrics import knowmem, verbmem
+from relapse.metrics import fluency, knowmem, verbmem
 from relapse.models.files import Model
 from relapse.runtime.errors import RelapseError
 from relapse.runtime.settings import Settings
@@ -73,8 +73,8 @@ def metric_prompts(corpus: Corpus, metrics: Mapping[str, Settings], render: Rend
             found[name] = knowmem.asked(corpus.knowmem, name.removeprefix("knowmem_"), entry, render)
         elif isinstance(entry, verbmem.SampledVerbMem):
             found[name] = verbmem.asked(corpus.verbmem, entry, name, render)
-        elif name == "fluency":
-            found[name] = Asked(corpus.privleak["retain"], ())
+        elif isinstance(entry, fluency.FluencySettings):
+            found[name] = Asked(fluency.continued(corpus, entry), ())
     return found
 
 
@@ -82,5 +82,5 @@ def longest_prompt(tokenizer: Any, given: Asked, settings: Settings) -> int:
     """Tokens of the longest of a metric's prompts, which its settings may cut behind `prompt_tokens` and a BOS."""
     special = given.special_tokens
     longest = max(len(tokenizer.encode(text, add_special_tokens=special).ids) for text in given.prompts)
-    most = getattr(settings, "prompt_tokens", None)
+    most = None if getattr(settings, "instructions", None) else getattr(settings, "prompt_tokens", None)
     return longest if most is None else min(longest, most + 1)

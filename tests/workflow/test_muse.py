@@ -97,6 +97,7 @@ def test_a_users_folder_and_models_through_the_whole_workflow(study, given, tmp_
         "figure survival",
         "figure grid",
         "timings",
+        "costs",
     }
     # A changed weights file of the user's makes everything downstream stale.
     config = given / "retrain/config.json"

@@ -13,6 +13,7 @@ FOUR_BIT = {"figure survival", "figure grid", "figure sure"}
 SUMMARY = {"collect", "retained", "recovery", "figure retained_knowledge", "timings"} | FOUR_BIT
 SUMMARY |= {f"table table{number}" for number in (1, 2, 3)}
 SUMMARY |= {"figure calibration"}
+RUNS = {"models_table", "costs"}  # what is read of unlearning runs
 
 
 def evaluations(models=MODELS, quantizers=QUANTIZERS, seed=0):
@@ -68,7 +69,7 @@ def add_twin(study):
 EDITS = {
     "a method's lr": (
         change(("methods", "npo_klr", "lr"), 2.0e-4),
-        unlearned(["npo_klr"]) | evaluations(["npo_klr"]) | SUMMARY | {"models_table"},
+        unlearned(["npo_klr"]) | evaluations(["npo_klr"]) | SUMMARY | RUNS,
     ),
     "a quantizer's groups": (
         change(("quantizers", "rtn-int4", "group_size"), 32),
@@ -107,15 +108,15 @@ EDITS = {
         | unlearned(seed=1)
         | evaluations(seed=1)
         | SUMMARY
-        | {"models_table"},
+        | RUNS,
     ),
     "one more method": (
         change(("methods", "npo"), {"lr": 1.0e-4, "steps": 4, "batch_size": 2, "max_length": 128}),
-        unlearned(["npo"]) | evaluations(["npo"]) | SUMMARY | {"models_table"},
+        unlearned(["npo"]) | evaluations(["npo"]) | SUMMARY | RUNS,
     ),
     "the same method under another name": (
         change(("methods", "fast"), {"method": "ga", "lr": 1.0e-3, "steps": 4, "batch_size": 2, "max_length": 128}),
-        unlearned(["fast"]) | evaluations(["fast"]) | SUMMARY | {"models_table"},
+        unlearned(["fast"]) | evaluations(["fast"]) | SUMMARY | RUNS,
     ),
     "one more quantizer": (
         change(("quantizers", "bnb-nf4"), {"backend": "bitsandbytes", "format": "nf4"}),
@@ -126,14 +127,15 @@ EDITS = {
         unlearned(["npo-lr0.0001", "npo-lr0.0002"])
         | evaluations(["npo-lr0.0001", "npo-lr0.0002"])
         | (SUMMARY - {"figure retained_knowledge"})
-        | {"models_table", "figure lr"},
+        | {"figure lr"}
+        | RUNS,
     ),
-    "a twin": (add_twin, unlearned(["npo_twin"]) | evaluations(["npo_twin"]) | SUMMARY | {"models_table"}),
+    "a twin": (add_twin, unlearned(["npo_twin"]) | evaluations(["npo_twin"]) | SUMMARY | RUNS),
     "a prediction": (
         change(("predictions",), [{"model": "ga_gdr", "quantizer": "rtn-int4", "expected": "recovered"}]),
         {"recovery", "figure survival", "figure calibration"},  # which show what recovery.csv says
     ),
-    "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table", "models_table"}),
+    "a removed method": (remove("methods", "ga_gdr"), SUMMARY | {"absorption_table"} | RUNS),
     "a removed quantizer": (
         remove("quantizers", "rtn-int4"),
         SUMMARY - {"figure grid", "figure sure"} | {"absorption_table"},
@@ -142,7 +144,7 @@ EDITS = {
         change(("models", "target", "steps"), 251),
         {"train bios-target-0"}
         | unlearned()
-        | {"models_table"}
+        | RUNS
         | evaluations([model for model in MODELS if model != "retrain"])
         | SUMMARY,
     ),
@@ -170,13 +172,10 @@ def test_reordered_keys_comments_and_spellings_rerun_nothing(finished, edited):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("relapse/unlearning/losses.py", unlearned() | evaluations(METHODS) | SUMMARY | {"models_table"}),
+        ("relapse/unlearning/losses.py", unlearned() | evaluations(METHODS) | SUMMARY | RUNS),
         (
             "relapse/unlearning/methods/npo.py",
-            unlearned(["npo_klr", "npo_klr_sure"])
-            | evaluations(["npo_klr", "npo_klr_sure"])
-            | SUMMARY
-            | {"models_table"},
+            unlearned(["npo_klr", "npo_klr_sure"]) | evaluations(["npo_klr", "npo_klr_sure"]) | SUMMARY | RUNS,
         ),
         ("relapse/quantization/rtn.py", absorptions() | evaluations(quantizers=["rtn-int4"]) | SUMMARY),
         ("relapse/quantization/bnb.py", set()),
