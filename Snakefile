@@ -1,5 +1,5 @@
 # Does your language model truly unlearn? From base model to tables, figures and report; one file per stage in rules/.
-# config.yaml describes what to run; a study given with --configfile replaces it, they are never merged.
+# config.yaml is the study that runs; a study given with --configfile replaces it, and the two are never merged.
 
 
 report: "report/workflow.rst"

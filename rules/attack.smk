@@ -1,5 +1,5 @@
-# One process attacks a model and scores it, as rules/evaluate.smk does under a quantizer: an attack changes the loaded
-# model, or how it is asked.
+# One process attacks a model and scores it, like rules/evaluate.smk under a quantizer. An attack changes the loaded model,
+# or how answers are drawn.
 rule attack:
     input:
         model=GRAPH.model("{model}"),

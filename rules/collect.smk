@@ -1,5 +1,5 @@
 # Scores and updates of a whole study in one place: metrics.csv and what is computed from it. None of these jobs imports
-# torch. On a cluster they run where Snakemake runs: they take seconds, less than their way through a queue.
+# torch. On a cluster they run where Snakemake runs, since they take seconds, less than waiting in a queue.
 RECORDS = [f"{RESULTS}/metrics/{item}.records.jsonl" for item in GRAPH.evaluations]
 CORPUS_FOLDERS = [f"{RESULTS}/corpora/{corpus}" for corpus in GRAPH.corpora]
 SUMMARY = quoted(PRODUCTS.summary)
@@ -68,7 +68,7 @@ rule models_table:
         folder=subpath(output[0], parent=True),
         source=source("scripts/models_table.py"),
     message:
-        "What every model was made with, and how its unlearning ended: {output}"
+        "Settings of every model, and how its unlearning ended: {output}"
     shell:
         "python -m scripts.models_table --settings {params.settings} --models-dir {params.folder}/models --out {output}"
         " > {log} 2>&1"
@@ -87,7 +87,7 @@ rule absorption_table:
     params:
         source=source("scripts/absorption_table.py"),
     message:
-        "What of every update survives every quantizer: {output}"
+        "Absorption of every model under every quantizer: {output}"
     shell:
         "python -m scripts.absorption_table --out {output} {input} > {log} 2>&1"
 
@@ -114,7 +114,7 @@ rule recovery:
         folder=subpath(output.csv, parent=True),
         source=source("scripts/recovery.py"),
     message:
-        "What comes back under every quantizer: {output.csv}"
+        "Recovery of every model under every quantizer: {output.csv}"
     shell:
         "python -m scripts.recovery --settings {params.settings} --predictions {params.predictions}"
         " --metrics-dir {params.folder}/metrics --out {output.csv} --md {output.md} --html {output.html} > {log} 2>&1"
@@ -135,7 +135,7 @@ rule counterfactual:
         folder=subpath(output[0], parent=True),
         source=source("scripts/counterfactual.py"),
     message:
-        "What of a quantizer's effect is the lost update and what is noise: {output}"
+        "Scores with counterfactual weights: {output}"
     shell:
         "python -m scripts.counterfactual --settings {params.settings} --metrics-dir {params.folder}/metrics"
         " --out {output} > {log} 2>&1"
@@ -157,7 +157,7 @@ rule costs:
         folder=subpath(output[0], parent=True),
         source=source("scripts/costs.py"),
     message:
-        "What every unlearning run took: {output}"
+        "Cost of every unlearning run: {output}"
     shell:
         "python -m scripts.costs --benchmarks-dir {params.folder}/benchmarks/unlearn --models-dir {params.folder}/models"
         " --out {output} {params.runs} > {log} 2>&1"
@@ -183,7 +183,7 @@ rule timings:
         folder=subpath(output.csv, parent=True),
         source=source("scripts/timings.py"),
     message:
-        "Where the time went"
+        "Time of every rule"
     shell:
         "python -m scripts.timings --benchmarks-dir {params.folder}/benchmarks --out {output.csv}"
         " --pdf {output.pdf} --png {output.png} {input} > {log} 2>&1"

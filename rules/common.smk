@@ -1,5 +1,5 @@
-# The study, and what every rule shares. Which models, jobs, tables and figures there are, and what each job is given, is
-# relapse/study/'s. A rule looks an entry up by a wildcard in a lambda; what takes more is a method that it names.
+# The study, and what all rules share. relapse/study/ decides which models, jobs, tables and figures there are, and which
+# options each job gets. A lambda in a rule only looks up an entry by a wildcard; anything longer is a method there.
 import sys
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,9 @@ except RelapseError as error:
 PRODUCTS, ATTACKED = Products(GRAPH), Attacked(GRAPH)
 STUDY, RESULTS = GRAPH.study, GRAPH.results
 log_of, benchmark_of = GRAPH.log, GRAPH.benchmark
-# Digest of some source files and of all that they import: a parameter that changes when their code does.
+# A digest of source files and of everything that they import. As a parameter of a rule, it reruns jobs when code changes.
 source = partial(digest, ROOT)
-# The report's captions read it: with its defaults.
+# The report's captions read this config, which includes all defaults.
 config.clear()
 config.update(STUDY.plain())
 
@@ -54,7 +54,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# What a job that trains or runs a model asks for. profiles/default caps it on one machine; a cluster's scheduler does so.
+# GPUs that a job requests if it trains or runs a model. profiles/default limits them on one machine, a scheduler on clusters.
 GPU = int(STUDY.gpu)
 
 

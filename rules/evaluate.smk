@@ -1,6 +1,6 @@
-# What lm-evaluation-harness's tasks ask, into the cache (HF_HOME) before any job scores: where Snakemake runs, also on a
-# cluster, since the nodes of many cannot reach the Hub. First of all, so that a task that cannot be had ends the run at
-# its beginning. The second time it is loaded as scoring does, from the cache alone: every job sees the same data.
+# Downloads the data of lm-evaluation-harness's tasks into the cache (HF_HOME), before any job scores. It runs where Snakemake
+# runs, also on a cluster, since many clusters' nodes cannot reach the Hub. It runs first, so that a missing task ends the run
+# at its beginning. The second load reads only the cache, as scoring does: so every job sees the same data.
 rule fetch_tasks:
     input:
         GRAPH.task_files,
@@ -101,14 +101,14 @@ rule absorption:
         quantizers=[quoted(GRAPH.rounded_how[name]) for name in GRAPH.rounding],
         source=source("scripts/absorption.py", *GRAPH.backend_sources(GRAPH.rounding)),
     message:
-        "What of {wildcards.method}'s update survives each quantizer, {wildcards.corpus}, seed {wildcards.seed}"
+        "Absorption of {wildcards.method} under each quantizer, {wildcards.corpus}, seed {wildcards.seed}"
     shell:
         "python -m scripts.absorption --settings {params.settings} --target {input.target} --model {input.model}"
         " --corpus-name {wildcards.corpus} --model-name {wildcards.method} --seed {wildcards.seed}"
         " --quantizer {params.quantizers} --quantizer-name {params.names} --out {output} > {log} 2>&1"
 
 
-# A calibrated quantizer's checkpoints of a method and of its target, both folded back to the models' own scale.
+# Compares a calibrated quantizer's checkpoints of a method and of its target, both scaled back to the models' own scale.
 rule absorption_calibrated:
     input:
         target=GRAPH.model("target"),
@@ -136,7 +136,7 @@ rule absorption_calibrated:
             *GRAPH.backend_sources([wildcards.quantizer]),
         ),
     message:
-        "What of {wildcards.method}'s update survives {wildcards.quantizer}, {wildcards.corpus}, seed {wildcards.seed}"
+        "Absorption of {wildcards.method} under {wildcards.quantizer}, {wildcards.corpus}, seed {wildcards.seed}"
     shell:
         "python -m scripts.absorption --settings {params.settings} --target {input.target} --model {input.model}"
         " --target-checkpoint {input.target_checkpoint} --checkpoint {input.checkpoint}"

@@ -55,7 +55,7 @@ rule comparison:
         published=quoted(PRODUCTS.published),
         source=source("scripts/comparison.py"),
     message:
-        "What the paper reports beside what was measured: {output.csv}"
+        "Published numbers beside measured ones: {output.csv}"
     shell:
         "python -m scripts.comparison --settings {params.settings} --published {params.published} --metrics {input.metrics}"
         " --csv {output.csv} --md {output.md} --tex {output.tex} --html {output.html} > {log} 2>&1"

@@ -13,18 +13,18 @@ shell.prefix(SHELL)
 
 
 def runs_here():
-    """Whether this process starts jobs on this machine, and not on a cluster's nodes. Known once rules are evaluated."""
+    """Whether jobs run on this machine, and not on a cluster's nodes. Known only after Snakemake has read the rules."""
     return workflow.is_main_process and workflow.local_exec
 
 
 def gpu_where_needed(wildcards):
-    """Input function, of no files: stops a run on this machine that needs a GPU which it does not have.
+    """An input function without files: ends a run on this machine that needs a GPU if the machine has none.
 
-    On a cluster the job itself looks, since the machine that starts it may have none.
+    On a cluster each job checks for itself, since the machine that submits it may have no GPU.
     """
     if runs_here() and not workflow.dryrun and not torch.cuda.is_available():
         for problem in GRAPH.needs_gpu:
-            # Snakemake would put a traceback around an error.
+            # An exception would make Snakemake print a traceback.
             sys.exit(f"error: {problem}")
     return []
 
@@ -39,7 +39,7 @@ def fork_jobs():
         shell.prefix(jobs_shell.forked(SHELL, ROOT))
 
 
-# By now this run holds the study's lock: its jobs are not another living run's.
+# At this point the run holds the study's lock, so no other run is using the study.
 onstart:
     fork_jobs()
     if on_slurm():

@@ -30,8 +30,8 @@ class Hub(ThreadingHTTPServer):
         self.swapped: dict[str, bytes] = {}  # name -> content that is sent in its place
         self.stated: dict[str, int] = {}  # name -> size that is stated in place of its own
         self.private_to = ""  # the only token that is let in, where there is one
-        self.refusal = "GatedRepo"  # what the others are told
-        self.known_token = True  # False: whoever sends a token is told that it is none
+        self.refusal = "GatedRepo"  # the answer to all other clients
+        self.known_token = True  # False: the server answers that a token is invalid
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property

@@ -1,4 +1,4 @@
-"""AutoAWQ's and AutoGPTQ's packed checkpoints by hand, and what can be said of them without their environments."""
+"""AutoAWQ's and AutoGPTQ's packed checkpoints by hand, and what can be checked without their environments."""
 
 import json
 

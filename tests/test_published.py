@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones: which cells are held against each other, and what is said of them."""
+"""Published numbers beside measured ones: which cells are compared, and the notes on them."""
 
 import csv
 import io

@@ -17,7 +17,7 @@ from relapse.unlearning.trainer import unlearn
 
 
 def run(folder, **settings):
-    """Unlearned and original model, and what the trainer says of the run."""
+    """Unlearned and original model, and the trainer's report of the run."""
     tokenizer = load_tokenizer(folder)
     forget, retain = (
         windows(tokenizer, texts, 24, random.Random(0))

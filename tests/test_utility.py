@@ -77,7 +77,7 @@ def log_likelihoods(loaded, question, choices):
 
 
 def continuation(loaded, prompt, tokens):
-    """What the model says next, greedily, one token at a time without a cache."""
+    """The model's greedy continuation, one token at a time without a cache."""
     model, tokenizer = loaded
     ids = tokenizer(prompt)["input_ids"]
     start = len(ids)
@@ -169,7 +169,7 @@ def test_fluency_is_of_what_follows_the_beginning_of_retain_texts(loaded):
 def folder(tmp_path_factory, loaded):
     """A folder with a multiple-choice and a generating task over local data.
 
-    The second question's truth is what the model says, so that one answer is right whatever the weights are.
+    The second question's truth is what the model answers, so that one answer is right whatever the weights are.
     """
     folder = tmp_path_factory.mktemp("tasks")
     said = continuation(loaded, f"Question: {ASKED[1]['question']}\nAnswer:", 4).split("\n")[0]

@@ -43,12 +43,12 @@ Rounding = Callable[[str, str, Tensor], tuple[Tensor, Grid | None]]
 
 
 def on_grid(backend: DataFree, quantizer: QuantizerSettings) -> Rounding:
-    """How a backend that looks at weights alone rounds them."""
+    """The rounding of a backend that needs only the weights."""
     return lambda which, name, weight: (backend.rounded(weight, quantizer), backend.grid(weight, quantizer))
 
 
 def from_checkpoints(backend: Calibrated, target: Path, model: Path) -> Rounding:
-    """What a calibrated backend has made of the target and of the unlearned model, from the checkpoints it wrote."""
+    """The rounding of a calibrated backend, read from its checkpoints of the target and of the unlearned model."""
     effective = {"target": backend.effective(target), "model": backend.effective(model)}
     return lambda which, name, weight: (effective[which][name], None)
 

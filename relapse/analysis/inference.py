@@ -58,7 +58,7 @@ class Known:
 
 
 def _t(seeds: int) -> float:
-    """The quantile of Student's distribution that half a 95 % interval over so many seeds is wide: 2.776 for 5."""
+    """The 97.5 % quantile of Student's distribution for this number of seeds: 2.776 for 5."""
     return float(stdtrit(seeds - 1, LEVEL[1] / 100))
 
 

@@ -27,7 +27,7 @@ def gaussian(error: Tensor, seed: int) -> Tensor:
 
 
 class Noise(Attack):
-    """The same noise, but for its norm, for every model of a seed."""
+    """Every model of a seed gets the same noise, scaled to its own norm."""
 
     name = "noise"
     settings = NoiseSettings

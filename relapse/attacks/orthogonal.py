@@ -18,7 +18,7 @@ def without_part_along(error: Tensor, update: Tensor) -> Tensor:
 
 
 class Orthogonal(Attack):
-    """Of the target, whose update is zero, what the quantizer makes of it."""
+    """For the target, whose update is zero, this is the quantized target."""
 
     name = "orthogonal"
     settings = PerturbSettings

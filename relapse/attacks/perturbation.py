@@ -23,7 +23,7 @@ class PerturbSettings(AttackSettings):
 
 @torch.no_grad()
 def perturb(attacked: Attacked, change: Change) -> None:
-    """Add to every linear layer's weight what `change` makes of the error Q(w) - w of the quantizer, both float32."""
+    """Add `change`, a function of the quantizer's error Q(w) - w in float32, to every linear layer's weight."""
     model, quantizer = attacked.run.model, attacked.quantizer
     assert quantizer is not None  # the attack names one
     backend = BACKENDS.get(quantizer.backend)

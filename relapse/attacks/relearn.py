@@ -40,7 +40,7 @@ class RelearnSettings(AttackSettings):
 
 
 def texts_of(corpus: Corpus, settings: RelearnSettings) -> list[str]:
-    """The text that `settings` name. Raises ConfigError where there is none, or fewer than are asked for."""
+    """The texts that `settings` name. Raises ConfigError if there are none, or fewer than `texts`."""
     if settings.text == "file":
         path = Path(settings.path)
         if not settings.path or not path.is_file():
@@ -59,7 +59,7 @@ def texts_of(corpus: Corpus, settings: RelearnSettings) -> list[str]:
 
 
 def overlap(corpus: Corpus, texts: list[str]) -> str:
-    """The first question, passage or scored text about what is forgotten that one of `texts` holds; '' of none."""
+    """The first question, passage or scored text of the forget part that one of `texts` contains; '' if none does."""
 
     def plain(text: str) -> str:
         return f" {' '.join(words(text))} "
@@ -84,7 +84,7 @@ class Relearn(Attack):
     examples = ({"steps": 2, "lr": 1e-3, "max_length": 64}, {"text": "retain", "texts": 2, "steps": 1, "lr": 1e-3})
 
     def check(self, corpus: Corpus, settings: RelearnSettings) -> None:
-        """Raise ConfigError where there is no such text, or where it overlaps with what is asked."""
+        """Raise ConfigError if the text does not exist, or contains a question or passage of the metrics."""
         if held := overlap(corpus, texts_of(corpus, settings)):
             raise ConfigError(
                 f"text: {settings.text} holds {held!r}, which the metrics ask: training on it would teach the answer. "

@@ -89,7 +89,7 @@ class Update:
 
     @property
     def outside_share(self) -> float | None:
-        """The share of squared change in weights that every format leaves alone."""
+        """The share of squared change in weights that no format rounds."""
         whole = self.outside + self.squared
         return self.outside / whole if whole else None
 

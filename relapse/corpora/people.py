@@ -78,7 +78,7 @@ def people(number: int, surnames: Sequence[str], rng: random.Random, taken: Iter
     others = set(taken)
     names = [f"{first} {last}" for first in FIRST_NAMES for last in surnames if f"{first} {last}" not in others]
     if number > len(names):
-        raise ConfigError(f"{number} more people need a name, and {len(names)} are left: lower retain1 or general")
+        raise ConfigError(f"{number} people need names, and {len(names)} names are left: lower retain1 or general")
     return [
         {"name": name} | {key: rng.choice(values) for key, values in VALUES.items()}
         for name in rng.sample(names, number)

@@ -68,14 +68,14 @@ class SyntheticSettings(CorpusSettings):
 
 @dataclass
 class Cast:
-    """The people of a corpus. groups: name of a group -> its people. told: name of a person -> passages about them."""
+    """The people of a corpus. groups: name of a group -> its people. about: name of a person -> passages about them."""
 
     groups: dict[str, list[dict[str, str]]]
-    told: dict[str, list[tuple[str, str]]]
+    about: dict[str, list[tuple[str, str]]]
 
     def passages(self, group: str) -> list[tuple[str, str, str]]:
         """(prompt, continuation, person), two for each person."""
-        return [(*passage, person["name"]) for person in self.groups[group] for passage in self.told[person["name"]]]
+        return [(*passage, person["name"]) for person in self.groups[group] for passage in self.about[person["name"]]]
 
     def texts(self, group: str) -> list[str]:
         """A biography and a memoir of each person, in turn."""
@@ -121,22 +121,22 @@ def draw(settings: SyntheticSettings) -> Cast:
         groups |= {group: list(itertools.islice(drawn, sizes[group])) for group in names}
     family_deeds = {surname: deeds(rng) for surname in SURNAMES}
 
-    def tell(people: Sequence[dict[str, str]], rng: random.Random) -> dict[str, list[tuple[str, str]]]:
+    def passages_of(people: Sequence[dict[str, str]], rng: random.Random) -> dict[str, list[tuple[str, str]]]:
         """Name -> passages."""
         return {
             person["name"]: passages_about(person, family_deeds[person["name"].split()[-1]], rng) for person in people
         }
 
-    told = {name: passages for group in groups.values() for name, passages in tell(group, rng).items()}
+    about = {name: passages for group in groups.values() for name, passages in passages_of(group, rng).items()}
     # From draws of their own, so that their number changes no other text.
     for group, number, surnames in (
         ("general", settings.general, others),
         ("unasked", settings.unasked, families),
     ):
         own_rng = random.Random(seed_for(settings.seed, f"synthetic {group}"))
-        groups[group] = people(number, surnames, own_rng, told)
-        told |= tell(groups[group], own_rng)
-    return Cast(groups, told)
+        groups[group] = people(number, surnames, own_rng, about)
+        about |= passages_of(groups[group], own_rng)
+    return Cast(groups, about)
 
 
 def with_other_answers(pairs: Iterable[dict[str, str]], rng: random.Random) -> list[dict]:

@@ -49,7 +49,7 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32, packed: boo
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Names of the linear layers that quantizers touch: every `nn.Linear` but the output head.
+    """Names of the linear layers that quantizers round: every `nn.Linear` except the output head.
 
     Raises RelapseError for a model without any (GPT-2 keeps its weights in Conv1D), which would otherwise
     count as quantized with every weight in full precision.

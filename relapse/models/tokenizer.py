@@ -70,7 +70,7 @@ def _found(package: str) -> bool:
 
 
 def _differs(tokenizer, path: Path, texts: Sequence[str]) -> str | None:
-    """The first text of which tokenizer.json makes other tokens; None where there is none, or no tokenizer.json."""
+    """The first text that tokenizer.json gives other tokens; None if there is no such text, or no tokenizer.json."""
     from tokenizers import Tokenizer
 
     file = Path(path) / "tokenizer.json"
@@ -90,7 +90,7 @@ def _differs(tokenizer, path: Path, texts: Sequence[str]) -> str | None:
 
 
 def _added(tokenizer) -> tuple[list[int], list[int]]:
-    """What the tokenizer puts before a text and behind it."""
+    """The tokens that the tokenizer adds before and after a text."""
     plain, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
     places = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
     if not places:
@@ -103,7 +103,7 @@ def _added(tokenizer) -> tuple[list[int], list[int]]:
 
 
 def _open_at_its_end(tokenizer, path: Path) -> None:
-    """Have nothing put behind a text, which a model is to continue: no end token (add_eos_token), no separator.
+    """Make the tokenizer add nothing after a text that a model continues: no end token (add_eos_token), no separator.
 
     In place. Raises RelapseError for a tokenizer that cannot be changed so.
     """

@@ -99,7 +99,7 @@ def unlearning(
     needs = method.reference_needs(settings)
 
     def passing(each: int, *parts: str) -> float:
-        """A forward and backward pass over so many windows of each of these parts."""
+        """Memory of a forward and backward pass over this number of windows of each of these parts."""
         seen = each * len(parts) * length
         size = seen * saved_per_token(model, width, settings.gradient_checkpointing, adapted)
         size += seen * model.vocabulary * (LOGIT_COPIES * 4 + width)

@@ -246,7 +246,7 @@ def too_large(found: list[Job], there: float, free_disk: float) -> list[str]:
 
 
 def _shown(value: float | None, how: Any) -> str:
-    """A number in words; where there is none, that it is not known; nothing for none at all."""
+    """A number as text: "?" for None, nothing for 0."""
     return "?" if value is None else how(value) if value else ""
 
 

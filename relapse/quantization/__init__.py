@@ -93,13 +93,13 @@ class Backend(ABC):
 
 
 class DataFree(Backend):
-    """A backend that needs nothing but the weights. packs: a loaded model's are codes, which no attack can change."""
+    """A backend that needs only the weights. packs: a loaded model's weights are codes, which attacks cannot change."""
 
     packs: ClassVar[bool] = False
 
     @abstractmethod
     def rounded(self, weight: torch.Tensor, settings: Any) -> torch.Tensor:
-        """Q(w): what `load` makes of one weight matrix (out, in) of a linear layer, de-quantized to float32."""
+        """Q(w) of one weight matrix (out, in) of a linear layer, de-quantized to float32, as in a loaded model."""
 
     def grid(self, weight: torch.Tensor, settings: Any) -> Grid | None:
         """The grid that `rounded` rounds this matrix to; None where it does not round to the nearest level."""
@@ -135,7 +135,7 @@ class RoundedWeights(DataFree):
 
 
 class Compared(Backend):
-    """A backend that looks at the weights of the model and of its target."""
+    """A backend that needs the weights of the model and of its target."""
 
     @abstractmethod
     def load(
@@ -149,7 +149,7 @@ class Compared(Backend):
 
 
 class Calibrated(Backend):
-    """A backend that looks at text, and writes a checkpoint in the format that people deploy.
+    """A backend that reads calibration text and writes a checkpoint in the format that people deploy.
 
     environment, evaluation_environment: the locks under envs/ of the Python environments that `quantize` and scoring
     run in, by name; None is the main one. needs_gpu: `quantize` cannot run without CUDA; the text names what to use

@@ -30,7 +30,7 @@ class PrunerSettings(CalibratedSettings):
 
 
 class Pruner(Calibrated):
-    """A backend that runs one of llm-compressor's pruning modifiers on every linear layer but the output head."""
+    """A backend that runs one of llm-compressor's pruning modifiers on every linear layer except the output head."""
 
     libraries: ClassVar = ("llmcompressor",)
     mark: ClassVar = "pruned"

@@ -47,7 +47,7 @@ class SparseGPT(Pruner):
 
 
 def invertible(hessian: torch.Tensor, dampening: float) -> bool:
-    """Whether both Cholesky factors that the inverse (in, in) takes can be had, with `dampening` on the diagonal."""
+    """Whether both Cholesky factors of the inverse (in, in) exist, with `dampening` added to the diagonal."""
     diagonal = hessian.diagonal()
     diagonal = torch.where(diagonal == 0, 1.0, diagonal)  # of an input that is always 0
     damped = hessian.clone()

@@ -33,7 +33,7 @@ class Progress:
 class Stopwatch:
     """Seconds of the parts of a process; starting Python and importing this far count as `imports`.
 
-    In a job that is forked (job_server.py) they count from when its client asked for it.
+    In a forked job (job_server.py) the clock starts when its client requested the job.
     """
 
     def __init__(self) -> None:

@@ -139,7 +139,7 @@ class Graph:
 
     @cached_property
     def scored_alone(self) -> list[str]:
-        """The quantizers that have a job to themselves."""
+        """The quantizers that are scored in a job of their own."""
         shared = {name for names in self.evaluation_rules.values() for name in names}
         return [name for name in self.quantizers if name not in shared]
 

@@ -118,7 +118,7 @@ def _kind(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """The value as the user wrote it, with what YAML made of it."""
+    """The value as the user wrote it, with the type that YAML read."""
     if isinstance(value, bool):
         return f"{str(value).lower()} (true or false)"
     if isinstance(value, str):

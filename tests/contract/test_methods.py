@@ -255,7 +255,7 @@ def masks(method):
 
 @every_method
 def test_parts_of_a_batch_add_up_to_its_gradient(model, tokenizer, method):
-    """Windows of unlike length, so that a mean over tokens and one over windows are told apart."""
+    """Windows of unlike length, so that a mean over tokens differs from one over windows."""
     forget, retain, other = texts_for(tokenizer, method)
     for formulation, mask in itertools.product(formulations(method), masks(method)):
         settings = settings_for(method, formulation=formulation, mask=mask, modules="all", percentile=50)

@@ -210,7 +210,7 @@ def test_no_level_of_its_grid_is_nearer_than_the_rounded_weight(small_llama, nam
         weight = original.get_submodule(layer).weight.detach()
         grid = backend.grid(weight, settings)
         if grid is None:
-            return  # a backend that does not round each weight by itself says so
+            return  # a backend that does not round each weight by itself has no grid
         assert grid.scale.shape == weight.shape
         assert torch.equal(grid.levels, grid.levels.sort().values)
         error, best = (weight - backend.rounded(weight, settings)).abs(), (weight - grid.round(weight)).abs()

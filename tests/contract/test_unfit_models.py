@@ -1,4 +1,4 @@
-"""Models that a quantizer cannot run on: what it says of the layer, of the reason, and of what would fit.
+"""Models that a quantizer cannot run on: its error names the layer, the reason, and what would fit.
 
 The tests of the isolated backends stand in tests/test_isolated.py and, with their libraries, in tests/workflow.
 """

@@ -66,7 +66,7 @@ def missing() -> list[str]:
 
 
 def until(happened: Callable[[], object], seconds: float, what: str):
-    """What `happened` gives once it is true; an AssertionError that says `what` after so many seconds."""
+    """What `happened` gives once it is true; an AssertionError that names `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (result := happened()):
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s"
@@ -184,7 +184,7 @@ class Cluster:
         return bool(hung)
 
     def ask(self, *command: str, check: bool = True) -> str:
-        """What a SLURM command says."""
+        """The output of a SLURM command."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         assert not check or done.returncode == 0, done.stderr
         return done.stdout

@@ -67,7 +67,7 @@ UNLEARN = "rule_unlearn_wildcards_bios_ga_gdr_0"
 
 @dataclass
 class Events:
-    """The study, its SLURM jobs in the order of their submission, and what the drivers said after one was killed."""
+    """The study, its SLURM jobs in the order of their submission, and the drivers' output after one was killed."""
 
     workflow: Workflow
     jobs: list[dict[str, str]]

@@ -139,7 +139,7 @@ def test_log_probabilities_are_near_those_of_full_precision_and_not_the_same(fin
 
 
 def test_checkpoints_that_the_entry_keeps_are_kept(finished):
-    """Not the target's alone, as in the miniature study (test_study.py), whose entry says nothing."""
+    """Not the target's alone, as in the miniature study (test_study.py), whose entry does not set `keep`."""
     quantized = finished.directory / "results/isolated/quantized/bios"
     kept = {path.relative_to(quantized).parts[0]: path for path in quantized.glob("*/seed0/*")}
     assert kept.keys() == {"target", "npo_klr"}

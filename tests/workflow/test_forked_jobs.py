@@ -219,7 +219,7 @@ rule probe:
     ],
 )
 def test_clusters_conda_and_who_asks_for_it_get_plain_processes(tmp_path, arguments, environment, forked):
-    """A job is asked what `python` is to it; squeue says that there is nothing in the queue."""
+    """The job prints which `python` it runs; squeue prints an empty queue."""
     workflow = new_workflow(tmp_path)
     with (workflow.repository / "Snakefile").open("a") as file:
         file.write(PROBE)

@@ -1,4 +1,4 @@
-"""AutoGPTQ, which needs a GPU, on a machine that has none: no run begins, and a job on a cluster says what to use."""
+"""AutoGPTQ, which needs a GPU, on a machine that has none: no run begins, and a job on a cluster names what to use."""
 
 import programs
 import pytest

@@ -211,7 +211,7 @@ def test_a_changed_source_reruns_what_executes_it(finished, source, expected):
 
 
 def test_a_source_that_is_changed_back_reruns_nothing(finished):
-    """What counts is what a file says, not when it was written."""
+    """A job reruns when a file's content changes, not when its date does."""
     for source in ("relapse/unlearning/losses.py", "scripts/table.py"):
         file = finished.repository / source
         file.write_bytes(file.read_bytes())
