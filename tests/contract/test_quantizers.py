@@ -146,7 +146,7 @@ def test_effective_weights_are_near_the_originals_and_what_the_model_computes_wi
 
 @every_calibrated
 def test_a_model_that_is_not_quantized_is_refused_by_load(tiny_llama, name, settings):
-    with pytest.raises(RelapseError, match=r"is not quantized: .* scripts\.quantize"):
+    with pytest.raises(RelapseError, match=r"is not quantized, .* scripts\.quantize"):
         BACKENDS.get(name).load(tiny_llama, settings)
 
 
