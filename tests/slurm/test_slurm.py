@@ -189,6 +189,8 @@ def test_gpu_jobs_take_turns_and_ctrl_c_cancels_all(eventful, cluster, needs_gpu
     assert new("RUNNING") == [first]
     driver.process.send_signal(signal.SIGINT)
     assert driver.ends(60) != 0
+    # A job whose processes are still ending is COMPLETING.
+    until(lambda: not new("COMPLETING"), 60, "the end of both jobs")
     for job in map(cluster.job, (first, second)):
         assert (job["Partition"], job["TresPerJob"], job["JobState"]) == ("gpu", "gres:gpu:1", "CANCELLED")
     assert not any((eventful.workflow.directory / ".snakemake").glob("locks/*"))
